@@ -1,0 +1,35 @@
+/* The agent's live parts, made in main.c in this order and handed down; there are no globals. */
+#ifndef LATCHKEY_AGENT_AGENT_H
+#define LATCHKEY_AGENT_AGENT_H
+
+#include "policy/policy.h"
+#include "policy/settings.h"
+
+struct audit;
+struct grants;
+struct hotplug;
+struct keyring;
+struct known_hosts;
+struct lock;
+struct policy_holder;
+struct prompt;
+struct waits;
+
+struct agent {
+    struct settings *settings;    /* fixed from start-up to exit */
+    struct policy_holder *policy; /* policy_watch.h: the set in force, swapped by reload */
+    struct waits *waits;          /* wait.h: everybody who is waiting for something */
+    struct lock *lock;
+    struct grants *grants;
+    struct keyring *keyring;
+    struct known_hosts *known_hosts;
+    struct prompt *prompt;
+    struct audit *audit;
+    struct hotplug *hotplug;
+    char *runtime_dir;  /* $XDG_RUNTIME_DIR/latchkey or a private directory, 0700 */
+    char *token_program; /* path of latchkey-token */
+    unsigned default_life; /* seconds, -t; 0: none */
+    bool owns_hardware; /* holds the instance lock; else software keys only */
+};
+
+#endif

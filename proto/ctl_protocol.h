@@ -1,0 +1,36 @@
+/* The control protocol: Assuan between the agent (server) and the person's programs `latchkey` and `latchkey-gpg`.
+ * contrib/control-protocol.md tells it in prose. Socket: $XDG_RUNTIME_DIR/latchkey/ctl (0600), see agent/paths.h.
+ * Answers with content are one JSON document in data lines.
+ *
+ *   OPTION NAME=VALUE   ttyname, ttytype, display, wayland-display, xauthority, dbus, lc-ctype, lc-messages,
+ *                       pinentry-user-data: where dialogs go
+ *   GETINFO pid | version | sockets
+ *   STATUS              { "version", "pid", "started", "sockets": {"ssh","ctl"}, "hardware": true|false,
+ *                         "lock": {"state": "open|locked|passphrase-locked|both", "reason", "what", "since"},
+ *                         "policy": {"ok": bool, "hash", "files": [..], "problem": text|null},
+ *                         "tokens": [{"name","kind","serial","label","version","reader","state","contactless",
+ *                                     "tries":[a,b,c],"counter","queue":n,"waiting_for_touch":bool,"draining":bool,
+ *                                     "keys":n}] , "audit": path|null }
+ *   KEYS                [{ "type","bits","curve"|null,"fingerprint","keygrip","openpgp_fingerprint"|null,
+ *                          "openpgp_created"|null,"comment","ssh": "type base64"|null,"certificate": bool,
+ *                          "family": "ssh|gpg", "uses": ["sign","auth","decrypt"], "expires_in"|null,
+ *                          "confirm": bool, "constrained": bool,
+ *                          "tokens": [{"name","slot","touch","pin"}] }]
+ *   LOCK
+ *   UNLOCK
+ *   RELOAD
+ *   POLICY SHOW         text in data lines
+ *   POLICY EXPLAIN [last=1] [host=H] [user=U] [key=K] [use=S] [client=P] [forwarded=1] [unbound=1]   text
+ *   SIGN [key=K] [text=1]   INQUIRE OBJECT gets the bytes (any length up to CTL_MAX_OBJECT); data lines: the packet;
+ *                       before it: S SIGNED fpr=HEX40 pubkey-algo=N hash-algo=N created=UNIX
+ *   CERTIFICATE [key=K] uid=U   data lines: OpenPGP public key block, binary
+ * Fields are written as in token_protocol.h (field_get). Failures: ERR code and, before it where there is one, a line
+ * "S ERROR_TEXT text=..." for people. */
+#ifndef LATCHKEY_PROTO_CTL_PROTOCOL_H
+#define LATCHKEY_PROTO_CTL_PROTOCOL_H
+
+#include "proto/buf.h"
+
+#define CTL_MAX_OBJECT (64u * 1024u * 1024u)
+
+#endif

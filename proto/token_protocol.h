@@ -1,0 +1,95 @@
+/* The token protocol: Assuan between the broker (client) and one latchkey-token process (server). The one place where
+ * agent/ and devices/ meet. contrib/token-protocol.md tells it in prose.
+ *
+ * Process:  latchkey-token KIND [ARG] --channels=N
+ *   KIND "software"                    keys in memory, added by ADDKEY
+ *   KIND "pcsc" ARG = reader name      one PC/SC reader and its card's applications
+ *   KIND "watch-pcsc"                  no channels: prints reader events (see TOKEN_WATCH_*) to descriptor 3
+ * Descriptors: 3 .. 3+N-1 are connected AF_UNIX stream sockets, one Assuan channel each; 3+N is the read end of a pipe:
+ * one octet k cancels what channel k is doing (as far as the device can be cancelled). stderr is the log. The process
+ * ends when all its channels are closed, when its card or reader goes, or at SIGTERM.
+ *
+ * Arguments and status fields are NAME=VALUE, percent-escaped (%XX for blank, %, control characters and non-ASCII),
+ * separated by one blank; unknown names are ignored by both sides. Flags have the value 1.
+ *
+ * Verbs (all answer OK or ERR):
+ *   LEARN [refresh=1]       describes token and keys: one TOKEN status line, then one KEY line per key. With refresh,
+ *                           card data is read anew (PIN tries, counters); else a cached answer may be given.
+ *   SIGN key=ID use=U hash=N pin-age=S [drop=1] [touch=1]
+ *                           INQUIRE DATA gets the digest (hash = libgcrypt's number) or, hash=0, the message.
+ *                           Answer: data lines with a canonical (sig-val ..), after one SHOWN status line.
+ *   DECRYPT key=ID pin-age=S [drop=1] [touch=1]
+ *                           INQUIRE DATA gets a canonical (enc-val ..); answer: for RSA the decrypted octets, for ECDH
+ *                           the shared point or x coordinate; after one SHOWN line.
+ *   VERIFY [ref=81|82|83] pin-age=S
+ *                           a PIN verification by itself (unlock); SHOWN line.
+ *   FORGET                  wipe the cached PIN, log the card out (best effort), forget presence.
+ *   ADDKEY comment=C        software only: INQUIRE KEY gets the private part of ADD_IDENTITY (PROTOCOL.agent) in
+ *                           confidential mode; answers a KEY status line. A key that is there is replaced.
+ *   DELKEY key=ID | DELALL  software only.
+ *
+ * Arguments:
+ *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex (software)
+ *   use      text of the use for the driver's log only
+ *   pin-age  greatest age in seconds of the PIN verification that may serve; -1: any age since the last FORGET;
+ *            0: typed for this operation
+ *   drop     leave the card unverified when the operation ends (AfterUse drop)
+ *   touch    the broker relies on the token's own touch: fail with GPG_ERR_... rather than sign when the driver knows
+ *            that the token will not ask for it
+ *
+ * Inquiries token -> broker:
+ *   DATA, KEY               as above
+ *   PIN ref=R tries=N [last=1] [error=wrong] [min=N] [max=N]
+ *                           a PIN is needed (never with a PC/SC transaction open). Answer: the PIN (D line), or CAN.
+ *                           tries: left before this attempt, -1 unknown; last: this attempt is the last one, the person
+ *                           must have been warned; error=wrong: the previous one in this request was refused.
+ * Status lines token -> broker:
+ *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
+ *         [tries=A/B/C] [counter=N] [aid=HEX] [factory=..]
+ *   KEY id=ID pub=HEX(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
+ *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
+ *       [slow=1] [comment=C]
+ *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
+ *         before each use (forced signature PIN); "once": until reset; "none": no PIN.
+ *   TOUCH wait | TOUCH done a touch is being waited for now / no longer
+ *   SHOWN [pin=typed|cached] [touch=1]
+ *                           what was shown for this operation; touch=1 only if the token enforced one just now
+ *   DRAINING                the cancelled operation still keeps the device
+ */
+#ifndef LATCHKEY_PROTO_TOKEN_PROTOCOL_H
+#define LATCHKEY_PROTO_TOKEN_PROTOCOL_H
+
+#include "proto/buf.h"
+
+#define TOKEN_PROTOCOL_VERSION 1
+#define TOKEN_FIRST_FD         3
+
+#define TOKEN_VERB_LEARN   "LEARN"
+#define TOKEN_VERB_SIGN    "SIGN"
+#define TOKEN_VERB_DECRYPT "DECRYPT"
+#define TOKEN_VERB_VERIFY  "VERIFY"
+#define TOKEN_VERB_FORGET  "FORGET"
+#define TOKEN_VERB_ADDKEY  "ADDKEY"
+#define TOKEN_VERB_DELKEY  "DELKEY"
+#define TOKEN_VERB_DELALL  "DELALL"
+
+/* Lines of watch-pcsc on descriptor 3, LF-ended, fields as above:
+ *   "SERVICE up=1"  "SERVICE up=0"            pcscd answers / is gone (every reader is then lost, not pulled)
+ *   "READER name=R present=1 atr=HEX events=N [contactless=1] [bus=N dev=N]"   a card is in R (also after a swap)
+ *   "READER name=R present=0 [contactless=1] [bus=N dev=N]"                    R is empty
+ *   "GONE name=R [bus=N dev=N]"                                                reader R is gone
+ */
+#define TOKEN_WATCH_SERVICE "SERVICE"
+#define TOKEN_WATCH_READER  "READER"
+#define TOKEN_WATCH_GONE    "GONE"
+
+/* The value of field NAME in LINE, unescaped, as a new string (gpgrt_free); *OUT NULL when absent.
+ * GPG_ERR_BAD_DATA on a broken escape or an embedded %00. */
+gpg_error_t field_get(const char *line, const char *name, char **out);
+/* The same as a number; FALLBACK when absent. */
+gpg_error_t field_get_int(const char *line, const char *name, long fallback, long *out);
+/* Appends " NAME=VALUE" (no blank at the very start of B), escaped. */
+void field_put(struct buf *b, const char *name, const char *value);
+void field_put_int(struct buf *b, const char *name, long value);
+
+#endif
