@@ -26,10 +26,10 @@ struct agent {
     struct prompt *prompt;
     struct audit *audit;
     struct hotplug *hotplug;
-    char *runtime_dir;  /* $XDG_RUNTIME_DIR/latchkey or a private directory, 0700 */
-    char *token_program; /* path of latchkey-token */
+    char *runtime_dir;     /* $XDG_RUNTIME_DIR/latchkey or a private directory, 0700 */
+    char *token_program;   /* path of latchkey-token */
     unsigned default_life; /* seconds, -t; 0: none */
-    bool owns_hardware; /* holds the instance lock; else software keys only */
+    bool owns_hardware;    /* holds the instance lock; else software keys only */
 };
 
 #endif

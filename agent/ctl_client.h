@@ -6,16 +6,17 @@
 #include "proto/ctl_protocol.h"
 
 struct ctl_client;
-/* Connects to the agent's control socket and sends the OPTIONs of this process' terminal and display. START: when no
- * agent runs, start one in the background (latchkey-agent --daemon, its output thrown away) and wait for its socket, at
- * most 5 s. GPG_ERR_NO_AGENT when there is none. */
+/* Connects to the agent's control socket and sends the OPTIONs of this process' terminal and
+ * display. START: when no agent runs, start one in the background (latchkey-agent --daemon, its
+ * output thrown away) and wait for its socket, at most 5 s. GPG_ERR_NO_AGENT when there is none. */
 gpg_error_t ctl_connect(bool start, struct ctl_client **out);
 void ctl_close(struct ctl_client *c);
 
-/* Sends LINE. Data lines are appended to REPLY (may be NULL). INQUIRE is answered with DATA (fd -1) or, when DATA is
- * NULL, not at all (CAN). STATUS (may be NULL) is called with each status line "KEYWORD rest". ERROR_TEXT (may be NULL)
- * gets the ERROR_TEXT line's text, new string or NULL. */
-gpg_error_t ctl_transact(struct ctl_client *c, const char *line, const struct rd *data, struct buf *reply,
-                         void (*status)(void *arg, const char *line), void *arg, char **error_text);
+/* Sends LINE. Data lines are appended to REPLY (may be NULL). INQUIRE is answered with DATA (fd -1)
+ * or, when DATA is NULL, not at all (CAN). STATUS (may be NULL) is called with each status line
+ * "KEYWORD rest". ERROR_TEXT (may be NULL) gets the ERROR_TEXT line's text, new string or NULL. */
+gpg_error_t ctl_transact(struct ctl_client *c, const char *line, const struct rd *data,
+                         struct buf *reply, void (*status)(void *arg, const char *line), void *arg,
+                         char **error_text);
 
 #endif

@@ -1,20 +1,21 @@
-/* Plug and unplug: keeps one latchkey-token process per interface, the keyring up to date, and locks when a token is
- * pulled. Tokens that cannot be read keep a short record of why, for `latchkey status`. */
+/* Plug and unplug: keeps one latchkey-token process per interface, the keyring up to date, and
+ * locks when a token is pulled. Tokens that cannot be read keep a short record of why, for
+ * `latchkey status`. */
 #ifndef LATCHKEY_AGENT_HOTPLUG_H
 #define LATCHKEY_AGENT_HOTPLUG_H
 
 #include "agent/agent.h"
 #include "agent/token_client.h"
 
-/* Starts the software token (always) and, when the agent owns the hardware, watchers for PC/SC and USB. Returns when
- * the software token serves and the first scan was started; a first list waits for it at most SETTLE_MS through
- * hotplug_settle. */
+/* Starts the software token (always) and, when the agent owns the hardware, watchers for PC/SC and
+ * USB. Returns when the software token serves and the first scan was started; a first list waits
+ * for it at most SETTLE_MS through hotplug_settle. */
 gpg_error_t hotplug_start(struct agent *a, struct hotplug **out);
 void hotplug_stop(struct hotplug *h);
 /* Waits until the readers that were there at start-up have been read once, at most MS. */
 void hotplug_settle(struct hotplug *h, int ms);
-/* The token for keys added by ssh-add; a new reference. Restarted when it dies (its keys are then gone). NULL if it
- * cannot be had. */
+/* The token for keys added by ssh-add; a new reference. Restarted when it dies (its keys are then
+ * gone). NULL if it cannot be had. */
 struct token *hotplug_software(struct hotplug *h);
 
 /* For `status` and dialogs: everything that is or was there. */
@@ -30,10 +31,11 @@ void hotplug_entries_free(struct hotplug_entry *e, size_t n);
 /* A token has just shown a fresh proof by PIN or touch: remember that it may unlock. */
 void hotplug_note_verified(struct hotplug *h, const struct token *t);
 bool hotplug_was_verified(struct hotplug *h, const struct token *t);
-/* Blocks (with W) until the set of tokens changes after SERIAL (from hotplug_serial): for "please insert". */
-uint64_t hotplug_serial(struct hotplug *h);
-struct wait;
-gpg_error_t hotplug_wait_change(struct hotplug *h, struct wait *w, uint64_t serial);
+/* A new eventfd that becomes readable at the next change of the set of tokens (and at every later
+ * one until it is given back): for dialogs that wait for a token. Give it back with
+ * hotplug_unwatch, which closes it. */
+gpg_error_t hotplug_watch(struct hotplug *h, int *fd);
+void hotplug_unwatch(struct hotplug *h, int fd);
 /* Drops all keys added by clients (SIGUSR1, ssh-add -D). */
 void hotplug_remove_added(struct hotplug *h);
 

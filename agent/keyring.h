@@ -1,5 +1,5 @@
-/* The live table: which key is where. Readers take an immutable, reference-counted snapshot; hotplug and ssh-add swap
- * in a new one. */
+/* The live table: which key is where. Readers take an immutable, reference-counted snapshot;
+ * hotplug and ssh-add swap in a new one. */
 #ifndef LATCHKEY_AGENT_KEYRING_H
 #define LATCHKEY_AGENT_KEYRING_H
 
@@ -23,11 +23,11 @@ struct holder {
 
 /* One key that can be asked for. Immutable once in a snapshot. */
 struct identity {
-    struct key *key;        /* plain key, or certificate (then listed beside the plain one) */
+    struct key *key; /* plain key, or certificate (then listed beside the plain one) */
     enum key_family family;
     bool can_sign, can_encrypt, can_auth;
     char *comment;
-    uint32_t created;       /* OpenPGP creation time */
+    uint32_t created; /* OpenPGP creation time */
     bool has_openpgp;
     uint8_t openpgp_fpr[20];
     struct holder *holders; /* best first: present tokens before slow ones */
@@ -35,11 +35,12 @@ struct identity {
     /* keys added by a client (ssh-add); all zero for token keys */
     bool added;
     struct key_constraints constraints;
-    int64_t expires_ms;     /* CLOCK_MONOTONIC, 0: never */
+    int64_t expires_ms; /* CLOCK_MONOTONIC, 0: never */
 };
 
 struct keyring_snapshot {
-    struct identity *const *ids; /* token keys first in token order, then added ones in the order of adding */
+    struct identity *const
+        *ids; /* token keys first in token order, then added ones in the order of adding */
     size_t n;
 };
 
@@ -49,25 +50,28 @@ void keyring_free(struct keyring *k);
 /* The present snapshot; give it back with keyring_put. Expired identities are left out of it. */
 const struct keyring_snapshot *keyring_get(struct keyring *k);
 void keyring_put(const struct keyring_snapshot *s);
-/* First identity whose key blob (certificate or plain) is BLOB; failing that, one whose plain key is the plain key of
- * the certificate BLOB. NULL if none. Valid as long as the snapshot. */
+/* First identity whose key blob (certificate or plain) is BLOB; failing that, one whose plain key
+ * is the plain key of the certificate BLOB. NULL if none. Valid as long as the snapshot. */
 const struct identity *keyring_find_blob(const struct keyring_snapshot *s, struct rd blob);
 
-/* Replaces everything that token T holds by what its LEARN answer says (KEYS lines parsed by token_client). */
+/* Replaces everything that token T holds by what its LEARN answer says (KEYS lines parsed by
+ * token_client). */
 gpg_error_t keyring_set_token(struct keyring *k, struct token *t);
 void keyring_remove_token(struct keyring *k, struct token *t);
 
-/* ssh-add. The private part goes to the software token T, which answers with the key's id; the entry (key may be a
- * certificate) takes over *C (which is emptied). Replaces an entry of the same blob. LIFE_MS 0: for ever. */
-gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id, const char *comment,
-                        struct key_constraints *c, int64_t life_ms);
-/* Removes an added entry by blob; *ID (gpgrt_free) names the software token's key when no other entry uses it any
- * more, else NULL. GPG_ERR_NOT_FOUND for unknown blobs, GPG_ERR_NOT_SUPPORTED for keys that live on a token. */
+/* ssh-add. The private part goes to the software token T, which answers with the key's id; the
+ * entry (key may be a certificate) takes over *C (which is emptied). Replaces an entry of the same
+ * blob. LIFE_MS 0: for ever. */
+gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
+                        const char *comment, struct key_constraints *c, int64_t life_ms);
+/* Removes an added entry by blob; *ID (gpgrt_free) names the software token's key when no other
+ * entry uses it any more, else NULL. GPG_ERR_NOT_FOUND for unknown blobs, GPG_ERR_NOT_SUPPORTED for
+ * keys that live on a token. */
 gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id);
 /* Removes all added entries. */
 void keyring_remove_added(struct keyring *k);
-/* Removes entries whose life is over; IDS (NULL-ended, freed with free_strv by the caller) are keys of the software
- * token that nobody uses any more. Returns ms until the next one ends, -1: none. */
+/* Removes entries whose life is over; IDS (NULL-ended, freed with free_strv by the caller) are keys
+ * of the software token that nobody uses any more. Returns ms until the next one ends, -1: none. */
 int64_t keyring_expire(struct keyring *k, char ***ids);
 
 #endif

@@ -1,4 +1,5 @@
-/* Locked or not, since when and why (policy-language: Lock). Two independent locks: the agent's own, and ssh-add -x. */
+/* Locked or not, since when and why (policy-language: Lock). Two independent locks: the agent's
+ * own, and ssh-add -x. */
 #ifndef LATCHKEY_AGENT_LOCK_H
 #define LATCHKEY_AGENT_LOCK_H
 
@@ -14,7 +15,7 @@ struct lock_state {
     bool locked;            /* "locked" */
     bool passphrase_locked; /* ssh-add -x */
     enum lock_reason reason;
-    char *what;             /* e.g. the token's name; may be NULL; owned */
+    char *what; /* e.g. the token's name; may be NULL; owned */
     time_t since;
 };
 
@@ -24,23 +25,26 @@ void lock_free(struct lock *l);
 void lock_get(struct lock *l, struct lock_state *out);
 bool lock_is_locked(struct lock *l);
 bool lock_is_passphrase_locked(struct lock *l);
-/* "locked since 10:32: yubikey-5417533 was pulled out. Insert it and sign, or run: latchkey unlock"; new string
- * (gpgrt_free), NULL when open. */
+/* "locked since 10:32: yubikey-5417533 was pulled out. Insert it and sign, or run: latchkey
+ * unlock"; new string (gpgrt_free), NULL when open. */
 char *lock_describe(struct lock *l);
 
-/* Locks: sets the state, wipes grants and approvals, has every token forget, ends what waits, writes the audit record.
- * Returns after the state is set and the rest is under way: at most milliseconds. */
+/* Locks: sets the state, wipes grants and approvals, has every token forget, ends what waits,
+ * writes the audit record. Returns after the state is set and the rest is under way: at most
+ * milliseconds. */
 void lock_now(struct agent *a, enum lock_reason why, const char *what);
-/* Ends the agent's own lock after a proof was shown; HOW goes to the audit log ("pin yubikey-5417533", "dialog"). */
+/* Ends the agent's own lock after a proof was shown; HOW goes to the audit log ("pin
+ * yubikey-5417533", "dialog"). */
 void lock_open(struct agent *a, const char *how);
 
-/* ssh-agent's LOCK and UNLOCK: bcrypt-grade hash (libcrypto scrypt or bcrypt_pbkdf), growing delay after wrong ones.
- * GPG_ERR_BAD_PASSPHRASE, GPG_ERR_INV_STATE (already locked / not locked), GPG_ERR_INV_VALUE (empty). Also wipes what
- * lock_now wipes. */
+/* ssh-agent's LOCK and UNLOCK: bcrypt-grade hash (libcrypto scrypt or bcrypt_pbkdf), growing delay
+ * after wrong ones. GPG_ERR_BAD_PASSPHRASE, GPG_ERR_INV_STATE (already locked / not locked),
+ * GPG_ERR_INV_VALUE (empty). Also wipes what lock_now wipes. */
 gpg_error_t lock_passphrase(struct agent *a, struct rd passphrase);
 gpg_error_t unlock_passphrase(struct agent *a, struct rd passphrase);
 
-/* LockAfter: note that a key was used; a thread of lock.c locks after the idle time of settings (0: never). */
+/* LockAfter: note that a key was used; a thread of lock.c locks after the idle time of settings (0:
+ * never). */
 void lock_note_use(struct lock *l);
 gpg_error_t lock_start_idle(struct agent *a);
 void lock_stop_idle(struct agent *a);

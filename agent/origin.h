@@ -1,4 +1,5 @@
-/* Where a request comes from: one connection, its peer, and what was bound to it. Owned by the session. */
+/* Where a request comes from: one connection, its peer, and what was bound to it. Owned by the
+ * session. */
 #ifndef LATCHKEY_AGENT_ORIGIN_H
 #define LATCHKEY_AGENT_ORIGIN_H
 
@@ -15,8 +16,8 @@ struct bind {
 };
 
 struct origin {
-    uint64_t id;   /* of the connection, never reused: for `Confirm connection` */
-    int fd;        /* the client's socket: a hang-up ends what it waits for */
+    uint64_t id; /* of the connection, never reused: for `Confirm connection` */
+    int fd;      /* the client's socket: a hang-up ends what it waits for */
     struct requester *who;
     struct bind *binds;
     size_t nbinds;

@@ -1,13 +1,13 @@
-/* The policy in force: loading at start-up, reload by SIGHUP and inotify, the dialog before a person's changed file
- * takes effect (ReloadConfirm). */
+/* The policy in force: loading at start-up, reload by SIGHUP and inotify, the dialog before a
+ * person's changed file takes effect (ReloadConfirm). */
 #ifndef LATCHKEY_AGENT_POLICY_WATCH_H
 #define LATCHKEY_AGENT_POLICY_WATCH_H
 
 #include "agent/agent.h"
 
 struct policy_holder;
-/* Loads. A policy that does not parse is no error here: policy_current gives NULL until it is mended, everything is
- * refused with policy_problem's text, and the errors are logged. */
+/* Loads. A policy that does not parse is no error here: policy_current gives NULL until it is
+ * mended, everything is refused with policy_problem's text, and the errors are logged. */
 gpg_error_t policy_holder_new(const struct policy_paths *paths, struct policy_holder **out);
 void policy_holder_free(struct policy_holder *h);
 /* Starts the watching thread (needs prompt, audit, settings in A). */

@@ -1,5 +1,6 @@
-/* Dialogs by pinentry (libassuan client): one at a time, on the requester's terminal or display, withdrawn when the
- * asker goes away. A new pinentry process for each dialog, without secure memory of ours. */
+/* Dialogs by pinentry (libassuan client): one at a time, on the requester's terminal or display,
+ * withdrawn when the asker goes away. A new pinentry process for each dialog, without secure memory
+ * of ours. */
 #ifndef LATCHKEY_AGENT_PROMPT_H
 #define LATCHKEY_AGENT_PROMPT_H
 
@@ -13,31 +14,35 @@ gpg_error_t prompt_new(const char *program, const char *touch_file, struct promp
 void prompt_free(struct prompt *p);
 
 struct prompt_text {
-    const char *title;   /* "latchkey" */
-    const char *desc;    /* the whole text, UTF-8, LF for lines: program, use, key, destination, tries */
-    const char *error;   /* shown in red above: "Wrong PIN, 2 tries left"; NULL none */
-    const char *label;   /* "PIN", "Passphrase" */
+    const char *title; /* "latchkey" */
+    const char
+        *desc; /* the whole text, UTF-8, LF for lines: program, use, key, destination, tries */
+    const char *error;       /* shown in red above: "Wrong PIN, 2 tries left"; NULL none */
+    const char *label;       /* "PIN", "Passphrase" */
     const char *ok, *cancel; /* button texts, NULL: pinentry's own */
 };
 
-/* All: 0 when agreed; GPG_ERR_CANCELED or GPG_ERR_NOT_CONFIRMED when the person said no (also FULLY_CANCELED);
- * GPG_ERR_NO_PIN_ENTRY when no dialog can be shown (none found, no terminal and no display): a clear failure, never a
- * hang; W's errors (client hung up: the dialog is withdrawn; time-out; lock).
- * W's client hang-up gives GPG_ERR_FULLY_CANCELED so that it differs from the person's No. */
-gpg_error_t prompt_confirm(struct prompt *p, struct wait *w, const struct requester *r, const struct prompt_text *t);
+/* All: 0 when agreed; GPG_ERR_CANCELED or GPG_ERR_NOT_CONFIRMED when the person said no (also
+ * FULLY_CANCELED); GPG_ERR_NO_PIN_ENTRY when no dialog can be shown (none found, no terminal and no
+ * display): a clear failure, never a hang; W's errors (client hung up: the dialog is withdrawn;
+ * time-out; lock). W's client hang-up gives GPG_ERR_FULLY_CANCELED so that it differs from the
+ * person's No. */
+gpg_error_t prompt_confirm(struct prompt *p, struct wait *w, const struct requester *r,
+                           const struct prompt_text *t);
 /* PIN gets the typed secret (secure buffer; NUL-ended via buf_cstr). REPEAT asks twice. */
-gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct requester *r, const struct prompt_text *t,
-                          bool repeat, struct buf *pin);
+gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct requester *r,
+                          const struct prompt_text *t, bool repeat, struct buf *pin);
 
-/* A notice ("touch your key") that stays until taken down; does not block and is best effort. NULL when it cannot be
- * shown. It does not take the turn of real dialogs. */
+/* A notice ("touch your key") that stays until taken down; does not block and is best effort. NULL
+ * when it cannot be shown. It does not take the turn of real dialogs. */
 struct prompt_notice;
-struct prompt_notice *prompt_notice_show(struct prompt *p, const struct requester *r, const struct prompt_text *t);
+struct prompt_notice *prompt_notice_show(struct prompt *p, const struct requester *r,
+                                         const struct prompt_text *t);
 void prompt_notice_hide(struct prompt_notice *n);
 
-/* A dialog that waits for something else to happen ("please insert the card that holds ..."): shown until FD gets
- * readable (returns 0), or the person cancels. */
-gpg_error_t prompt_until(struct prompt *p, struct wait *w, const struct requester *r, const struct prompt_text *t,
-                         int fd);
+/* A dialog that waits for something else to happen ("please insert the card that holds ..."): shown
+ * until FD gets readable (returns 0), or the person cancels. */
+gpg_error_t prompt_until(struct prompt *p, struct wait *w, const struct requester *r,
+                         const struct prompt_text *t, int fd);
 
 #endif

@@ -8,20 +8,24 @@ enum server_role { SERVER_SSH, SERVER_CTL, SERVER_ROLES };
 
 struct server;
 gpg_error_t server_new(struct agent *a, struct server **out);
-/* Makes, binds (0600, in a 0700 directory; a stale socket is replaced, a live one is GPG_ERR_EADDRINUSE) and listens. */
+/* Makes, binds (0600, in a 0700 directory; a stale socket is replaced, a live one is
+ * GPG_ERR_EADDRINUSE) and listens. */
 gpg_error_t server_listen(struct server *s, enum server_role role, const char *path);
 /* Adopts a listening descriptor from the service manager (not unlinked at the end). */
 gpg_error_t server_adopt(struct server *s, enum server_role role, int fd);
 /* The path of the role's own socket, NULL: none. */
 const char *server_path(const struct server *s, enum server_role role);
-/* Accepts until server_stop. Peers of another uid (root and our own are fine) are closed silently. */
+/* Accepts until server_stop. Peers of another uid (root and our own are fine) are closed silently.
+ */
 void server_run(struct server *s);
 /* Async-signal-safe enough to be called from the signal thread: makes server_run return. */
 void server_stop(struct server *s);
-/* Closes the listening sockets, ends connections, waits for their threads (at most a second), unlinks sockets. */
+/* Closes the listening sockets, ends connections, waits for their threads (at most a second),
+ * unlinks sockets. */
 void server_free(struct server *s);
 
-/* A session serves one connection until it ends; it owns nothing of FD but may read and write it. */
+/* A session serves one connection until it ends; it owns nothing of FD but may read and write it.
+ */
 void ssh_session_serve(struct agent *a, int fd);
 void ctl_session_serve(struct agent *a, int fd);
 

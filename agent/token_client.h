@@ -1,8 +1,9 @@
 /* The broker's end of the token protocol: a process, its channels, and a queue in front of them.
  *
- * Each channel has a worker thread that carries out one job at a time; the thread that wants something submits a job
- * and waits (wait.h), so that it can leave at once when its client does. A job left behind is cancelled on the device
- * as far as that can be; its late result is thrown away, and until it comes the token is "draining". */
+ * Each channel has a worker thread that carries out one job at a time; the thread that wants
+ * something submits a job and waits (wait.h), so that it can leave at once when its client does. A
+ * job left behind is cancelled on the device as far as that can be; its late result is thrown away,
+ * and until it comes the token is "draining". */
 #ifndef LATCHKEY_AGENT_TOKEN_CLIENT_H
 #define LATCHKEY_AGENT_TOKEN_CLIENT_H
 
@@ -13,34 +14,34 @@ struct token;
 
 /* What LEARN said about the token; owned by it, replaced as a whole by token_learn. */
 struct token_info {
-    char *kind;         /* "yubikey", "software" */
-    char *serial;       /* "05417533"; may be NULL */
-    char *name;         /* "yubikey-5417533": kind-serial; unique among the agent's tokens */
-    char *label;        /* for people: "YubiKey 5417533" */
+    char *kind;   /* "yubikey", "software" */
+    char *serial; /* "05417533"; may be NULL */
+    char *name;   /* "yubikey-5417533": kind-serial; unique among the agent's tokens */
+    char *label;  /* for people: "YubiKey 5417533" */
     char *version;
-    char *reader;       /* PC/SC reader name, NULL else */
-    int bus, dev;       /* USB bus and device, -1: not known */
+    char *reader; /* PC/SC reader name, NULL else */
+    int bus, dev; /* USB bus and device, -1: not known */
     bool contactless;
-    int tries[3];       /* PW1, RC, PW3; -1 unknown */
-    long counter;       /* signature counter, -1 unknown */
-    char **key_lines;   /* the KEY status lines, NULL-ended (parsed by keyring.c) */
+    int tries[3];     /* PW1, RC, PW3; -1 unknown */
+    long counter;     /* signature counter, -1 unknown */
+    char **key_lines; /* the KEY status lines, NULL-ended (parsed by keyring.c) */
 };
 
 struct token_spec {
-    const char *program;  /* path of latchkey-token */
-    const char *kind;     /* "software", "pcsc" */
-    const char *arg;      /* reader name or NULL */
+    const char *program; /* path of latchkey-token */
+    const char *kind;    /* "software", "pcsc" */
+    const char *arg;     /* reader name or NULL */
     unsigned nchannels;
     unsigned learn_timeout_s; /* give up on a process that does not answer */
 };
-/* Starts the process and its workers; does not talk to it yet. ON_EOF (called once, from a worker thread, no locks
- * held) tells that the process ended by itself. */
-gpg_error_t token_start(const struct token_spec *spec, void (*on_eof)(struct token *t, void *arg), void *arg,
-                        struct token **out);
+/* Starts the process and its workers; does not talk to it yet. ON_EOF (called once, from a worker
+ * thread, no locks held) tells that the process ended by itself. */
+gpg_error_t token_start(const struct token_spec *spec, void (*on_eof)(struct token *t, void *arg),
+                        void *arg, struct token **out);
 struct token *token_ref(struct token *t);
 void token_unref(struct token *t);
-/* Ends the process; every job on it fails with GPG_ERR_CARD_REMOVED (or GPG_ERR_ENODEV for a non-card). Returns at
- * once; the process is reaped in the background, by force if need be. */
+/* Ends the process; every job on it fails with GPG_ERR_CARD_REMOVED (or GPG_ERR_ENODEV for a
+ * non-card). Returns at once; the process is reaped in the background, by force if need be. */
 void token_stop(struct token *t);
 bool token_gone(struct token *t);
 /* Runs LEARN. Until it succeeded once, token_info gives NULL. */
@@ -49,15 +50,23 @@ gpg_error_t token_learn(struct token *t, bool refresh);
 const struct token_info *token_info_get(struct token *t);
 void token_info_put(const struct token_info *i);
 
-enum token_verb { TOKEN_SIGN, TOKEN_DECRYPT, TOKEN_VERIFY, TOKEN_FORGET, TOKEN_ADDKEY, TOKEN_DELKEY, TOKEN_DELALL };
+enum token_verb {
+    TOKEN_SIGN,
+    TOKEN_DECRYPT,
+    TOKEN_VERIFY,
+    TOKEN_FORGET,
+    TOKEN_ADDKEY,
+    TOKEN_DELKEY,
+    TOKEN_DELALL
+};
 
 /* What the token wants of the person in the middle of a job. */
 struct token_pin_request {
     char ref[8];
-    int tries;      /* left before this attempt; -1 unknown */
-    bool last;      /* the last one */
-    bool wrong;     /* the previous one was wrong */
-    int min, max;   /* lengths; 0 not told */
+    int tries;    /* left before this attempt; -1 unknown */
+    bool last;    /* the last one */
+    bool wrong;   /* the previous one was wrong */
+    int min, max; /* lengths; 0 not told */
 };
 
 struct token_job {
@@ -70,27 +79,30 @@ struct token_job {
     const char *comment; /* ADDKEY */
     long pin_age;        /* -1 any, 0 typed now, else seconds */
     bool drop, want_touch;
-    /* Called in the caller's thread when the token asks for a PIN, waits for a touch, or the job has to queue.
-     * pin: fills PIN (secure, NUL-ended string in a BUF_INIT_SECURE); an error cancels the job. May wait with W.
-     * touch: ON or off. queued: AHEAD jobs before this one; DRAINING: the token still works on an abandoned one. */
+    /* Called in the caller's thread when the token asks for a PIN, waits for a touch, or the job
+     * has to queue. pin: fills PIN (secure, NUL-ended string in a BUF_INIT_SECURE); an error
+     * cancels the job. May wait with W. touch: ON or off. queued: AHEAD jobs before this one;
+     * DRAINING: the token still works on an abandoned one. */
     gpg_error_t (*pin)(void *arg, const struct token_pin_request *r, struct buf *pin);
     void (*touch)(void *arg, bool on);
     void (*queued)(void *arg, unsigned ahead, bool draining);
     void *arg;
     /* out */
-    struct buf result;     /* SIGN: canonical sig-val; DECRYPT: octets (secure); ADDKEY: the KEY line's text */
+    struct buf
+        result; /* SIGN: canonical sig-val; DECRYPT: octets (secure); ADDKEY: the KEY line's text */
     bool pin_typed, pin_cached, touched; /* from SHOWN */
 };
 
-/* Runs J on T: queues it, waits with W (whose deadline and cancellation apply), gives results. The caller owns
- * J->result (buf_free) and initialises J with zeroes. After an error from W the job goes on in the background only to
- * be thrown away. Errors of the token come as they are (GPG_ERR_BAD_PIN, GPG_ERR_PIN_BLOCKED, GPG_ERR_CARD_REMOVED,
- * GPG_ERR_TIMEOUT for a touch not given, ..). */
+/* Runs J on T: queues it, waits with W (whose deadline and cancellation apply), gives results. The
+ * caller owns J->result (buf_free) and initialises J with zeroes. After an error from W the job
+ * goes on in the background only to be thrown away. Errors of the token come as they are
+ * (GPG_ERR_BAD_PIN, GPG_ERR_PIN_BLOCKED, GPG_ERR_CARD_REMOVED, GPG_ERR_TIMEOUT for a touch not
+ * given, ..). */
 gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *j);
 /* Jobs queued or running now, and whether an abandoned one still keeps the token. For `status`. */
 unsigned token_load(struct token *t, bool *draining, bool *touch_wait);
-/* FORGET without waiting for it: queued before anything else; jobs that run are cancelled unless they bring their own
- * proof (pin_age 0). */
+/* FORGET without waiting for it: queued before anything else; jobs that run are cancelled unless
+ * they bring their own proof (pin_age 0). */
 void token_forget(struct token *t);
 
 #endif

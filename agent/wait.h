@@ -1,5 +1,6 @@
-/* Waiting: one deadline and one place that notices what ends a wait. A connection's thread that waits for a touch, a
- * PIN, a dialog, its turn or a token polls its client, its own wake-up descriptor and possibly one more descriptor. */
+/* Waiting: one deadline and one place that notices what ends a wait. A connection's thread that
+ * waits for a touch, a PIN, a dialog, its turn or a token polls its client, its own wake-up
+ * descriptor and possibly one more descriptor. */
 #ifndef LATCHKEY_AGENT_WAIT_H
 #define LATCHKEY_AGENT_WAIT_H
 
@@ -24,9 +25,10 @@ struct wait {
 /* Registers W. TIMEOUT_S 0: no deadline. */
 gpg_error_t wait_begin(struct waits *all, struct wait *w, int client_fd, unsigned timeout_s);
 void wait_end(struct wait *w);
-/* Waits until FD (may be -1) is readable (or hung up), or W is woken. GPG_ERR_CANCELED: the client hung up (both
- * directions closed; a half-close is legal). GPG_ERR_TIMEOUT: deadline. GPG_ERR_LOCKED: the agent locked meanwhile and
- * W does not ignore that. Else 0, with *WOKEN telling whether it was the wake-up (may be NULL). */
+/* Waits until FD (may be -1) is readable (or hung up), or W is woken. GPG_ERR_CANCELED: the client
+ * hung up (both directions closed; a half-close is legal). GPG_ERR_TIMEOUT: deadline.
+ * GPG_ERR_LOCKED: the agent locked meanwhile and W does not ignore that. Else 0, with *WOKEN
+ * telling whether it was the wake-up (may be NULL). */
 gpg_error_t wait_for(struct wait *w, int fd, bool *woken);
 /* Without blocking: the same errors, or 0. */
 gpg_error_t wait_check(struct wait *w);

@@ -1,0 +1,446 @@
+#include "agent/broker_run.h"
+
+#include "agent/grants.h"
+#include "agent/hotplug.h"
+#include "agent/lock.h"
+#include "agent/policy_watch.h"
+#include "agent/prompt.h"
+
+#include <string.h>
+
+gpg_error_t run_refuse(struct run *r, gpg_err_code_t code, const char *why)
+{
+    r->out.verdict = "refused";
+    r->out.reason = why;
+    return gpg_error(code);
+}
+
+/* --- what the policy and the lock say
+ * ----------------------------------------------------------------------------- */
+
+static gpg_error_t judge(struct run *r)
+{
+    struct operation *op = r->op;
+    struct facts facts;
+    gpg_error_t err;
+
+    err = facts_make(op->from, op->id, op->dest, &facts);
+    if (err != 0)
+        return err;
+    facts.f.use = op->use;
+    facts.f.user = op->user;
+    policy_evaluate(op->policy, &facts.f, &r->v);
+    memcpy(r->grip, facts.grip, sizeof r->grip);
+    facts_clear(&facts);
+
+    if (op->refusal != NULL)
+        return run_refuse(r, GPG_ERR_FORBIDDEN, op->refusal);
+    if (op->dest != NULL && op->dest->revoked)
+        return run_refuse(r, GPG_ERR_CERT_REVOKED, "known_hosts revokes the host's key");
+    if (!r->v.allow)
+        return run_refuse(r, GPG_ERR_FORBIDDEN,
+                          r->v.why != NULL ? r->v.why : "the policy denies it");
+    if (op->dest != NULL && op->dest->forwarded == TRI_YES) {
+        if (r->v.forwarded == FORWARDED_DENY)
+            return run_refuse(r, GPG_ERR_FORBIDDEN, "the policy denies forwarded requests");
+        if (r->v.forwarded == FORWARDED_CONFIRM)
+            r->want_dialog = true;
+    }
+    r->out.verdict = "allowed";
+    return 0;
+}
+
+/* A scope names all that a cached proof is good for: leave one part out and a proof given for one
+ * thing serves another. */
+static gpg_error_t make_scopes(struct run *r)
+{
+    struct operation *op = r->op;
+    char *chain = op->dest != NULL ? destination_chain(op->dest) : gpgrt_strdup("-");
+    char *who = op->from->who != NULL ? requester_scope(op->from->who) : NULL;
+    bool auth = strcmp(op->use, "ssh-auth") == 0;
+    bool anonymous = auth && (op->dest == NULL || op->dest->proof == PROOF_NONE || r->v.unnamed);
+    gpg_error_t err = 0;
+
+    if (chain == NULL) {
+        err = gpg_error_from_syserror();
+        goto out;
+    }
+    r->approval_scope =
+        gpgrt_bsprintf("%s|%s|%s|%s", r->grip, op->use, chain, op->user != NULL ? op->user : "-");
+    if (r->approval_scope == NULL)
+        err = gpg_error_from_syserror();
+    if (err == 0 && who != NULL && !anonymous && strcmp(op->use, "raw") != 0) {
+        r->scope = gpgrt_bsprintf("%s|%s|%s|%s", r->grip, op->use, chain, who);
+        if (r->scope == NULL)
+            err = gpg_error_from_syserror();
+    }
+out:
+    gpgrt_free(chain);
+    gpgrt_free(who);
+    return err;
+}
+
+static gpg_error_t check_lock(struct run *r)
+{
+    if (lock_is_passphrase_locked(r->a->lock))
+        return run_refuse(r, GPG_ERR_LOCKED, "locked by ssh-add -x: unlock with ssh-add -X");
+    if (!lock_is_locked(r->a->lock))
+        return 0;
+    r->was_locked = true;
+    r->w.ignore_lock = true;
+    return 0;
+}
+
+/* --- which of the tokens that hold the key
+ * ------------------------------------------------------------------------- */
+
+static bool can_prove(const struct run *r, const struct holder *h)
+{
+    return (h->pin != TOKEN_PIN_NONE || h->touch == TOKEN_TOUCH_ALWAYS) &&
+           hotplug_was_verified(r->a->hotplug, h->token);
+}
+
+/* Higher is better; negative: cannot serve. */
+static int rate_holder(const struct run *r, const struct holder *h)
+{
+    bool draining = false;
+    int score = 0;
+
+    if (token_gone(h->token) || (r->was_locked && !can_prove(r, h)))
+        return -1;
+    if (r->v.touch != TOUCH_NONE && h->touch == TOKEN_TOUCH_ALWAYS)
+        score += 1000;
+    if (!h->slow)
+        score += 500;
+    score -= (int)(token_load(h->token, &draining, NULL) * 10);
+    if (draining)
+        score -= 400;
+    return score < 0 ? 0 : score;
+}
+
+static gpg_error_t choose_holder(struct run *r, const struct holder *failed)
+{
+    const struct identity *id = r->op->id;
+    int best = -1;
+
+    r->holder = NULL;
+    for (size_t i = 0; i < id->nholders; i++) {
+        int score = &id->holders[i] == failed ? -1 : rate_holder(r, &id->holders[i]);
+
+        if (score > best) {
+            best = score;
+            r->holder = &id->holders[i];
+        }
+    }
+    if (r->info != NULL)
+        token_info_put(r->info);
+    r->info = r->holder != NULL ? token_info_get(r->holder->token) : NULL;
+    r->out.token = r->info != NULL ? r->info->name : NULL;
+    if (r->holder != NULL)
+        return 0;
+    if (!r->was_locked)
+        return run_refuse(r, GPG_ERR_CARD_REMOVED,
+                          "the token that holds the key is not plugged in");
+    gpgrt_free(r->reason);
+    r->reason = lock_describe(r->a->lock);
+    return run_refuse(r, GPG_ERR_LOCKED, r->reason != NULL ? r->reason : "the agent is locked");
+}
+
+/* --- presence
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void check_rate(struct run *r)
+{
+    for (size_t i = 0; i < r->v.nrates; i++)
+        if (grants_count_uses(r->a->grants, r->grip, r->v.rates[i].secs) >= r->v.rates[i].n)
+            r->over_rate = true;
+    if (r->over_rate)
+        r->want_dialog = true;
+}
+
+static void check_confirm(struct run *r)
+{
+    struct operation *op = r->op;
+
+    if (op->id->constraints.confirm || r->v.confirm == CONFIRM_YES)
+        r->want_dialog = true;
+    else if (r->v.confirm == CONFIRM_CONNECTION &&
+             !grants_approved(r->a->grants, op->from->id, r->approval_scope))
+        r->want_dialog = true;
+}
+
+/* What shows that a person is there: nothing asked, a proof not too old, the token's own touch, or
+ * a stand-in. */
+static gpg_error_t check_presence(struct run *r)
+{
+    enum token_touch own = r->holder->touch;
+
+    r->out.presence = "none";
+    if (r->v.touch == TOUCH_NONE)
+        return 0;
+    if (r->v.touch == TOUCH_CACHED) {
+        if (r->scope != NULL && !r->was_locked &&
+            grants_use_presence(r->a->grants, r->scope, r->v.touch_secs, r->v.touch_max,
+                                &r->out.presence_age)) {
+            r->out.presence = "cached";
+            return 0;
+        }
+        /* The token remembers touches by itself; that counts for as long as it does so, and makes
+         * no proof of ours. */
+        if (own == TOKEN_TOUCH_CACHED && r->holder->touch_secs <= r->v.touch_secs) {
+            r->want_touch = true;
+            return 0;
+        }
+    }
+    if (own == TOKEN_TOUCH_ALWAYS) {
+        r->want_touch = true;
+        return 0;
+    }
+    switch (r->v.standin) {
+    case STANDIN_CONFIRM:
+        r->want_dialog = true;
+        r->dialog_is_presence = true;
+        return 0;
+    case STANDIN_FIDO:
+        return run_refuse(
+            r, GPG_ERR_NOT_SUPPORTED,
+            "the policy wants a touch on an enrolled FIDO token (StandIn fido), which this version "
+            "cannot ask for yet: use StandIn confirm or a token with touch");
+    case STANDIN_DENY:
+        break;
+    }
+    return run_refuse(
+        r, GPG_ERR_FORBIDDEN,
+        "the token does not enforce the touch that the policy demands (StandIn deny)");
+}
+
+/* --- the token
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static bool drop_after_use(const struct run *r)
+{
+    if (r->v.afteruse != AFTERUSE_DEFAULT)
+        return r->v.afteruse == AFTERUSE_DROP;
+    return r->holder->touch != TOKEN_TOUCH_ALWAYS && r->holder->touch != TOKEN_TOUCH_CACHED;
+}
+
+/* A signature by hardware is checked before anybody gets it: a key regenerated behind our back or a
+ * faulty token shows here. Our own software keys sign with a library that checks itself. */
+static gpg_error_t take_signature(struct run *r, const struct buf *result)
+{
+    struct operation *op = r->op;
+    gcry_sexp_t sig = NULL;
+    gpg_error_t err;
+
+    err = gcry_sexp_sscan(&sig, NULL, (const char *)result->data, result->len);
+    if (err == 0 && (r->info == NULL || strcmp(r->info->kind, "software") != 0))
+        err = sig_verify(op->id->key, &op->tosign, sig);
+    if (err != 0) {
+        gcry_sexp_release(sig);
+        r->out.reason = "the token's signature does not fit the key that it listed";
+        return gpg_error(GPG_ERR_BAD_SIGNATURE);
+    }
+    op->sig = sig;
+    return 0;
+}
+
+static const char *explain_failure(gpg_error_t err)
+{
+    switch (gpg_err_code(err)) {
+    case GPG_ERR_BAD_PIN:
+        return "wrong PIN";
+    case GPG_ERR_PIN_BLOCKED:
+        return "the PIN is blocked: unblock it with the reset code or the admin PIN";
+    case GPG_ERR_CARD_REMOVED:
+    case GPG_ERR_CARD_NOT_PRESENT:
+    case GPG_ERR_ENODEV:
+        return "the token was taken away";
+    case GPG_ERR_TIMEOUT:
+        return "not touched in time";
+    case GPG_ERR_CANCELED:
+        return "the client hung up";
+    case GPG_ERR_LOCKED:
+        return "the agent was locked meanwhile";
+    default:
+        return NULL;
+    }
+}
+
+static gpg_error_t run_on_holder(struct run *r)
+{
+    struct operation *op = r->op;
+    struct token_job job = {
+        .verb = op->verb,
+        .key_id = r->holder->id,
+        .use = op->use,
+        .comment = op->id->comment,
+        .hash = op->tosign.hash,
+        .data = op->tosign.data,
+        .pin_age = r->v.pin,
+        .drop = drop_after_use(r),
+        .want_touch = r->want_touch,
+        .pin = run_on_pin,
+        .touch = run_on_touch,
+        .queued = run_on_queued,
+        .arg = r,
+    };
+    gpg_error_t err;
+
+    /* A locked agent takes no PIN's word that was typed before the lock; a touch given now is as
+     * good as a PIN. */
+    if (r->was_locked && r->holder->touch != TOKEN_TOUCH_ALWAYS)
+        job.pin_age = 0;
+    run_fresh_deadline(r);
+    err = token_run(r->holder->token, &r->w, &job);
+    run_hide_notice(r);
+    r->out.pin = job.pin_typed ? "typed" : job.pin_cached ? "cached" : "none";
+    if (err != 0)
+        goto out;
+    if (r->want_touch && !job.touched && r->holder->touch == TOKEN_TOUCH_ALWAYS) {
+        r->out.reason = "the token signed without the touch that it should have asked for";
+        err = gpg_error(GPG_ERR_BAD_SIGNATURE);
+        goto out;
+    }
+    if (r->was_locked && !job.pin_typed && !job.touched) {
+        err = run_refuse(r, GPG_ERR_LOCKED,
+                         "the agent is locked and the token showed no fresh proof");
+        goto out;
+    }
+    if (op->verb == TOKEN_SIGN) {
+        err = take_signature(r, &job.result);
+    } else {
+        op->result = job.result;
+        job.result = BUF_INIT;
+    }
+    if (err != 0)
+        goto out;
+    if (job.touched)
+        r->out.presence = "touch";
+    if (job.pin_typed || job.touched)
+        hotplug_note_verified(r->a->hotplug, r->holder->token);
+out:
+    buf_free(&job.result);
+    return err;
+}
+
+static bool moved_away(gpg_error_t err)
+{
+    return gpg_err_code(err) == GPG_ERR_CARD_REMOVED || gpg_err_code(err) == GPG_ERR_ENODEV ||
+           gpg_err_code(err) == GPG_ERR_CARD_NOT_PRESENT;
+}
+
+/* Any inserted token that holds the key will do: when one goes away under us, the next one serves.
+ * But when the first one's going away locked the agent, nobody serves unasked. */
+static gpg_error_t run_on_tokens(struct run *r)
+{
+    gpg_error_t err = run_on_holder(r);
+
+    if (!moved_away(err) || r->op->id->nholders < 2 || lock_is_locked(r->a->lock))
+        return err;
+    if (choose_holder(r, r->holder) != 0)
+        return err;
+    r->want_dialog = r->dialog_is_presence = r->want_touch = false;
+    err = check_presence(r);
+    if (err == 0)
+        err = run_ask_dialog(r);
+    return err != 0 ? err : run_on_holder(r);
+}
+
+/* --- the straight path
+ * ---------------------------------------------------------------------------------------------- */
+
+static gpg_error_t walk(struct run *r)
+{
+    gpg_error_t err;
+
+    if ((err = judge(r)) != 0 || (err = check_lock(r)) != 0 || (err = make_scopes(r)) != 0 ||
+        (err = choose_holder(r, NULL)) != 0)
+        return err;
+    check_rate(r);
+    check_confirm(r);
+    if ((err = check_presence(r)) != 0 || (err = run_ask_dialog(r)) != 0)
+        return err;
+    if (!r->op->judge_only && (err = run_on_tokens(r)) != 0)
+        return err;
+    /* The lock may have come while the token worked. */
+    return wait_check(&r->w);
+}
+
+static void note_success(struct run *r)
+{
+    bool shown = strcmp(r->out.presence, "touch") == 0 ||
+                 (strcmp(r->out.presence, "dialog") == 0 && r->dialog_is_presence);
+    char *how;
+
+    if (shown && r->scope != NULL && r->v.touch == TOUCH_CACHED &&
+        r->holder->touch != TOKEN_TOUCH_CACHED)
+        grants_add_presence(r->a->grants, r->scope, r->out.token != NULL ? r->out.token : "");
+    grants_note_use(r->a->grants, r->grip);
+    lock_note_use(r->a->lock);
+    if (!r->was_locked)
+        return;
+    how = gpgrt_bsprintf("%s %s", strcmp(r->out.pin, "typed") == 0 ? "pin" : "touch",
+                         r->out.token != NULL ? r->out.token : "");
+    lock_open(r->a, how != NULL ? how : "token");
+    gpgrt_free(how);
+}
+
+static char *error_text(const struct run *r, gpg_error_t err)
+{
+    const char *why = r->out.reason;
+    const char *rule = r->v.rule.file;
+    bool denied = gpg_err_code(err) == GPG_ERR_FORBIDDEN && r->op->refusal == NULL && rule != NULL;
+
+    if (why == NULL)
+        why = gpg_strerror(err);
+    if (r->info != NULL && !denied)
+        return gpgrt_bsprintf("%s: %s", r->info->label != NULL ? r->info->label : r->info->name,
+                              why);
+    if (denied && r->v.rule.line > 0)
+        return gpgrt_bsprintf("%s:%u: %s (latchkey policy explain --last tells more)", rule,
+                              r->v.rule.line, why);
+    return gpgrt_strdup(why);
+}
+
+gpg_error_t broker_operate(struct operation *op)
+{
+    struct run r = {.op = op, .a = op->a};
+    gpg_error_t err, audit_err;
+
+    r.out = (struct outcome){
+        .verdict = "refused", .presence = "none", .pin = "none", .started_ms = monotonic_ms()};
+    r.v.notify = true;
+    err = wait_begin(op->a->waits, &r.w, op->from->fd, 0);
+    if (err != 0)
+        return err;
+    err = walk(&r);
+    if (err == 0)
+        note_success(&r);
+    wait_end(&r.w);
+    run_hide_notice(&r);
+
+    if (err != 0 && r.out.reason == NULL)
+        r.out.reason = explain_failure(err);
+    r.out.err = err;
+    audit_err = broker_record(op, &r.v, &r.out);
+    if (err == 0 && audit_err != 0) {
+        err = audit_err;
+        r.out.reason = "the audit log cannot be written, and what cannot be recorded is not done";
+    }
+    if (err != 0) {
+        gcry_sexp_release(op->sig);
+        op->sig = NULL;
+        buf_free(&op->result);
+        op->error_text = error_text(&r, err);
+        gpgrt_log_info("%s refused or failed: %s\n", op->use,
+                       op->error_text != NULL ? op->error_text : "?");
+    }
+    if (r.info != NULL)
+        token_info_put(r.info);
+    gpgrt_free(r.scope);
+    gpgrt_free(r.approval_scope);
+    gpgrt_free(r.reason);
+    return err;
+}

@@ -1,0 +1,169 @@
+/* What the broker asks and tells the person while an operation runs: the one dialog, PINs, touch
+ * notices. */
+#include "agent/broker_run.h"
+
+#include "agent/grants.h"
+#include "agent/prompt.h"
+
+void run_fresh_deadline(struct run *r)
+{
+    r->w.deadline_ms = r->v.timeout > 0 ? monotonic_ms() + (int64_t)r->v.timeout * 1000 : INT64_MAX;
+}
+
+/* The person's No and a dialog that cannot be shown refuse alike; only the reason differs. */
+static gpg_error_t dialog_failed(struct run *r, gpg_error_t err)
+{
+    switch (gpg_err_code(err)) {
+    case GPG_ERR_NOT_CONFIRMED:
+    case GPG_ERR_CANCELED:
+        return run_refuse(r, GPG_ERR_NOT_CONFIRMED, "the person said no");
+    case GPG_ERR_NO_PIN_ENTRY:
+        return run_refuse(r, GPG_ERR_NO_PIN_ENTRY,
+                          "a dialog is needed and none can be shown: the program that asks has "
+                          "neither terminal nor display");
+    case GPG_ERR_TIMEOUT:
+        return run_refuse(r, GPG_ERR_TIMEOUT, "the dialog was not answered in time");
+    case GPG_ERR_FULLY_CANCELED:
+        return run_refuse(r, GPG_ERR_CANCELED, "the client hung up");
+    default:
+        return err;
+    }
+}
+
+gpg_error_t run_ask_dialog(struct run *r)
+{
+    struct operation *op = r->op;
+    struct prompt_text text = {.title = "latchkey", .ok = "Allow", .cancel = "Deny"};
+    char *desc;
+    gpg_error_t err;
+
+    if (!r->want_dialog)
+        return 0;
+    desc = broker_describe(
+        op, &r->v, "A program wants to use one of your keys.",
+        r->over_rate ? "The key was used more often than the policy's Rate allows. Go on?" : NULL);
+    if (desc == NULL)
+        return gpg_error_from_syserror();
+    text.desc = desc;
+    run_fresh_deadline(r);
+    err = prompt_confirm(r->a->prompt, &r->w, op->from->who, &text);
+    gpgrt_free(desc);
+    if (err != 0)
+        return dialog_failed(r, err);
+    r->out.presence = "dialog";
+    if (r->over_rate)
+        grants_reset_rate(r->a->grants, r->grip);
+    if (r->v.confirm == CONFIRM_CONNECTION)
+        grants_approve(r->a->grants, op->from->id, r->approval_scope);
+    return 0;
+}
+
+/* --- the token's questions
+ * ------------------------------------------------------------------------------------------ */
+
+static const char *token_label(const struct run *r)
+{
+    if (r->info == NULL)
+        return "the token";
+    return r->info->label != NULL ? r->info->label : r->info->name;
+}
+
+void run_hide_notice(struct run *r)
+{
+    prompt_notice_hide(r->notice);
+    r->notice = NULL;
+}
+
+static void show_notice(struct run *r, char *desc)
+{
+    struct prompt_text text = {.title = "latchkey", .desc = desc};
+
+    run_hide_notice(r);
+    if (desc != NULL && r->v.notify)
+        r->notice = prompt_notice_show(r->a->prompt, r->op->from->who, &text);
+    gpgrt_free(desc);
+}
+
+void run_on_touch(void *arg, bool on)
+{
+    struct run *r = arg;
+
+    if (!on) {
+        run_hide_notice(r);
+        return;
+    }
+    run_fresh_deadline(r);
+    show_notice(r, gpgrt_bsprintf("Touch %s to %s", token_label(r), r->op->use_text));
+}
+
+void run_on_queued(void *arg, unsigned ahead, bool draining)
+{
+    struct run *r = arg;
+
+    if (draining)
+        show_notice(r,
+                    gpgrt_bsprintf(
+                        "%s still waits for the touch of a request that was given up. A touch now "
+                        "counts for nothing; this request goes on when it has timed out.",
+                        token_label(r)));
+    else if (ahead > 0)
+        show_notice(r, gpgrt_bsprintf("%s is busy with %u earlier request%s", token_label(r), ahead,
+                                      ahead == 1 ? "" : "s"));
+}
+
+/* The last try is the person's decision alone: a wrong one blocks the card. */
+static gpg_error_t warn_last_try(struct run *r)
+{
+    struct prompt_text text = {.title = "latchkey", .ok = "Try once more", .cancel = "Cancel"};
+    char *head = gpgrt_bsprintf("One try is left for the PIN of %s. A wrong PIN now blocks it.",
+                                token_label(r));
+    char *desc = head != NULL
+                     ? broker_describe(r->op, &r->v, head, "Go on only if you are sure of the PIN.")
+                     : NULL;
+    gpg_error_t err;
+
+    gpgrt_free(head);
+    if (desc == NULL)
+        return gpg_error_from_syserror();
+    text.desc = desc;
+    err = prompt_confirm(r->a->prompt, &r->w, r->op->from->who, &text);
+    gpgrt_free(desc);
+    return err;
+}
+
+gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf *pin)
+{
+    struct run *r = arg;
+    struct prompt_text text = {.title = "latchkey", .label = "PIN"};
+    char *head = NULL, *tail = NULL, *wrong = NULL, *desc = NULL;
+    gpg_error_t err = 0;
+
+    run_fresh_deadline(r);
+    run_hide_notice(r);
+    if (q->last)
+        err = warn_last_try(r);
+    if (err != 0)
+        goto out;
+    head = gpgrt_bsprintf("PIN for %s", token_label(r));
+    if (q->tries >= 0)
+        tail = gpgrt_bsprintf("%d %s left", q->tries, q->tries == 1 ? "try" : "tries");
+    if (q->wrong)
+        wrong = q->tries >= 0 ? gpgrt_bsprintf("Wrong PIN, %d %s left", q->tries,
+                                               q->tries == 1 ? "try" : "tries")
+                              : gpgrt_strdup("Wrong PIN");
+    desc = head != NULL ? broker_describe(r->op, &r->v, head, tail) : NULL;
+    if (desc == NULL) {
+        err = gpg_error_from_syserror();
+        goto out;
+    }
+    text.desc = desc;
+    text.error = wrong;
+    err = prompt_secret(r->a->prompt, &r->w, r->op->from->who, &text, false, pin);
+    run_fresh_deadline(r);
+out:
+    gpgrt_free(head);
+    gpgrt_free(tail);
+    gpgrt_free(wrong);
+    gpgrt_free(desc);
+    return err;
+}

@@ -1,0 +1,41 @@
+/* An operation under way: the broker's steps read and write this and nothing else. Only broker.c
+ * and broker_person.c include it. */
+#ifndef LATCHKEY_AGENT_BROKER_RUN_H
+#define LATCHKEY_AGENT_BROKER_RUN_H
+
+#include "agent/operation.h"
+
+struct run {
+    struct operation *op;
+    struct agent *a;
+    struct policy_verdict v;
+    struct wait w;
+    struct outcome out;
+    const struct holder *holder;
+    const struct token_info *info; /* of the holder's token */
+    char *scope;                   /* for grants; NULL: nothing may be cached */
+    char *approval_scope;          /* for Confirm connection */
+    char grip[41];
+    char *reason;            /* owned text behind out.reason */
+    bool was_locked;         /* the operation must bring its own fresh proof */
+    bool want_dialog;        /* a dialog is due, for any of the reasons for one */
+    bool dialog_is_presence; /* .. and stands in for a touch */
+    bool want_touch;         /* the token's own touch is the presence asked for */
+    bool over_rate;
+    struct prompt_notice *notice;
+};
+
+/* Notes that the operation is refused and why (static text, or one that R owns). */
+gpg_error_t run_refuse(struct run *r, gpg_err_code_t code, const char *why);
+/* Starts the policy's Timeout anew: each thing that is waited for gets all of it. */
+void run_fresh_deadline(struct run *r);
+
+/* Shows the one dialog, if one is due, and notes what agreeing to it means. */
+gpg_error_t run_ask_dialog(struct run *r);
+/* token_job's callbacks; ARG is the struct run. */
+gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf *pin);
+void run_on_touch(void *arg, bool on);
+void run_on_queued(void *arg, unsigned ahead, bool draining);
+void run_hide_notice(struct run *r);
+
+#endif

@@ -1,0 +1,69 @@
+/* One private-key operation on its way through the broker: what a session wants, translated. Only
+ * the broker's own files (broker.c, broker_ssh.c, broker_openpgp.c) include this. */
+#ifndef LATCHKEY_AGENT_OPERATION_H
+#define LATCHKEY_AGENT_OPERATION_H
+
+#include "agent/broker.h"
+#include "agent/destination.h"
+
+#include <jansson.h>
+
+struct operation {
+    /* what is wanted: filled in by the caller, borrowed */
+    struct agent *a;
+    const struct origin *from;
+    const struct policy_set *policy; /* the set that judges it */
+    const struct identity *id;       /* in a snapshot that outlives the operation */
+    enum token_verb verb;            /* TOKEN_SIGN, TOKEN_DECRYPT, TOKEN_ADDKEY */
+    bool judge_only;      /* ends with the person's consent; nothing is asked of the token */
+    const char *use;      /* policy use: "ssh-auth", "sshsig:git", "git-commit".. */
+    const char *use_text; /* for people: "log in", "sign a git commit".. */
+    const char *what;     /* further lines for dialogs, or NULL */
+    json_t *detail;       /* for the audit record, borrowed, or NULL */
+    const struct destination *dest; /* NULL: this use has none */
+    const char *user;               /* remote user, or NULL */
+    const char *refusal;  /* refuse for this reason whatever the policy says; NULL: none */
+    struct tosign tosign; /* .data is the token's input for other verbs too */
+    /* result */
+    gcry_sexp_t sig;   /* TOKEN_SIGN; owned by the caller */
+    struct buf result; /* other verbs: what the token answered; owned by the caller */
+    char *error_text;  /* for people, when it failed; owned by the caller */
+};
+
+/* The straight path. Writes one audit record whatever happens. */
+gpg_error_t broker_operate(struct operation *op);
+
+/* The facts that the policy judges an operation by. Everything points into OP's parts or into F
+ * itself. */
+struct facts {
+    struct policy_facts f;
+    struct policy_host *via;
+    struct policy_token *tokens;
+    const struct token_info **infos;
+    size_t ntokens;
+    char *b64;
+    char grip[41], openpgp[41];
+};
+gpg_error_t facts_make(const struct origin *from, const struct identity *id,
+                       const struct destination *dest, struct facts *out);
+void facts_clear(struct facts *f);
+
+/* The audit record of an operation and its person-readable parts: broker_record.c. */
+struct outcome {
+    const char *verdict;   /* "allowed", "refused" */
+    const char *reason;    /* why refused or failed, or NULL */
+    const char *presence;  /* "touch", "dialog", "cached", "none" */
+    unsigned presence_age; /* cached: seconds */
+    const char *pin;       /* "typed", "cached", "none" */
+    const char *token;     /* name of the token that did it, or NULL */
+    int64_t started_ms;
+    gpg_error_t err;
+};
+gpg_error_t broker_record(const struct operation *op, const struct policy_verdict *v,
+                          const struct outcome *o);
+/* The dialog's text: program, use, key, destination, rule; HEAD is the first line, TAIL (may be
+ * NULL) the last. */
+char *broker_describe(const struct operation *op, const struct policy_verdict *v, const char *head,
+                      const char *tail);
+
+#endif
