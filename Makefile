@@ -18,7 +18,7 @@ libexecdir := $(PREFIX)/libexec/latchkey
 mandir     := $(PREFIX)/share/man
 
 # --- dependencies ----------------------------------------------------------------------------------------------
-PKGS_proto   := gpg-error libgcrypt
+PKGS_proto   := gpg-error libgcrypt libcrypto
 PKGS_agent   := gpg-error libgcrypt libassuan libudev libsystemd jansson libcrypto
 PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto
 PKGS_tests   := check libcrypto libssh
@@ -135,9 +135,10 @@ $(BUILD)/latchkey-gpg: $(call obj,$(src_gpgshim)) $(lib_agent) $(lib_policy) $(l
 # A unit test program per file; its name begins with the room it tests.
 unit_src  := $(wildcard tests/unit/test_*.c)
 unit_bins := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
+$(BUILD)/unit/test_agent_broker $(BUILD)/unit/test_agent_destination: $(BUILD)/obj/tests/unit/fakes_broker.o
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
 
 $(BUILD)/testcard: $(call obj,$(src_card)) $(lib_proto)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)

@@ -1,0 +1,500 @@
+#include "tests/unit/fakes_broker.h"
+
+#include "agent/audit.h"
+#include "agent/grants.h"
+#include "agent/hotplug.h"
+#include "agent/known_hosts.h"
+#include "agent/lock.h"
+#include "agent/policy_watch.h"
+#include "agent/prompt.h"
+
+#include <check.h>
+#include <string.h>
+
+struct world world;
+static struct policy_set *policy;
+static struct token_info info;
+static int64_t clock_ms = 1000;
+static const char sid[] = "session-id-0123456789";
+
+/* --- wait
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+gpg_error_t wait_begin(struct waits *all, struct wait *w, int client_fd, unsigned timeout_s)
+{
+    (void)all;
+    (void)timeout_s;
+    *w = (struct wait){.client_fd = client_fd};
+    return 0;
+}
+
+void wait_end(struct wait *w)
+{
+    (void)w;
+}
+
+gpg_error_t wait_check(struct wait *w)
+{
+    return w->locked && !w->ignore_lock ? gpg_error(GPG_ERR_LOCKED) : 0;
+}
+
+int64_t monotonic_ms(void)
+{
+    return clock_ms;
+}
+
+/* --- requester
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+char *requester_describe(const struct requester *r)
+{
+    return gpgrt_bsprintf("%s (pid %d)", r->exe != NULL ? r->exe : "?", (int)r->pid);
+}
+
+char *requester_scope(const struct requester *r)
+{
+    return r->exe != NULL ? gpgrt_bsprintf("%s|1", r->exe) : NULL;
+}
+
+/* --- the token
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+struct token *token_ref(struct token *t)
+{
+    return t;
+}
+
+void token_unref(struct token *t)
+{
+    (void)t;
+}
+
+bool token_gone(struct token *t)
+{
+    (void)t;
+    return false;
+}
+
+unsigned token_load(struct token *t, bool *draining, bool *touch_wait)
+{
+    (void)t;
+    if (draining != NULL)
+        *draining = false;
+    if (touch_wait != NULL)
+        *touch_wait = false;
+    return 0;
+}
+
+const struct token_info *token_info_get(struct token *t)
+{
+    (void)t;
+    return &info;
+}
+
+void token_info_put(const struct token_info *i)
+{
+    (void)i;
+}
+
+static gpg_error_t ask_pins(struct token_job *j)
+{
+    bool wrong = false;
+
+    for (;;) {
+        struct token_pin_request q = {
+            .ref = "81", .tries = world.tries, .last = world.tries == 1, .wrong = wrong};
+        struct buf pin = BUF_INIT;
+        gpg_error_t err = j->pin(j->arg, &q, &pin);
+
+        buf_free(&pin);
+        if (err != 0)
+            return err;
+        if (world.wrong_pins == 0)
+            break;
+        world.wrong_pins--;
+        world.tries--;
+        wrong = true;
+        if (world.tries == 0)
+            return gpg_error(GPG_ERR_PIN_BLOCKED);
+    }
+    j->pin_typed = true;
+    return 0;
+}
+
+static gpg_error_t sign(struct token_job *j)
+{
+    static uint8_t other[4] = "else";
+    struct rd data = world.wrong_signature ? rd_of(other, sizeof other) : j->data;
+    gcry_sexp_t s_data = NULL, sig = NULL;
+    size_t len;
+    gpg_error_t err;
+
+    err = gcry_sexp_build(&s_data, NULL, "(data (flags eddsa)(hash-algo sha512)(value %b))",
+                          (int)data.n, data.p);
+    if (err == 0)
+        err = gcry_pk_sign(&sig, s_data, world.secret);
+    if (err == 0) {
+        char text[512];
+
+        len = gcry_sexp_sprint(sig, GCRYSEXP_FMT_CANON, text, sizeof text);
+        buf_put(&j->result, text, len);
+    }
+    gcry_sexp_release(s_data);
+    gcry_sexp_release(sig);
+    return err;
+}
+
+gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *j)
+{
+    gpg_error_t err = 0;
+
+    (void)t;
+    (void)w;
+    world.runs++;
+    world.job = *j;
+    if (world.token_error != 0)
+        return world.token_error;
+    if (world.asks_pin || j->pin_age == 0)
+        err = ask_pins(j);
+    if (err != 0)
+        return err;
+    if (world.touched) {
+        j->touch(j->arg, true);
+        j->touch(j->arg, false);
+        j->touched = true;
+    }
+    if (j->verb == TOKEN_SIGN)
+        return sign(j);
+    buf_printf(&j->result, "id=abc");
+    return 0;
+}
+
+/* --- the person
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static void note_desc(const struct prompt_text *t)
+{
+    snprintf(world.last_desc, sizeof world.last_desc, "%s%s%s", t->error != NULL ? t->error : "",
+             t->error != NULL ? "\n" : "", t->desc);
+}
+
+gpg_error_t prompt_confirm(struct prompt *p, struct wait *w, const struct requester *r,
+                           const struct prompt_text *t)
+{
+    (void)p;
+    (void)w;
+    (void)r;
+    world.confirms++;
+    note_desc(t);
+    return world.confirm;
+}
+
+gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct requester *r,
+                          const struct prompt_text *t, bool repeat, struct buf *pin)
+{
+    (void)p;
+    (void)w;
+    (void)r;
+    (void)repeat;
+    world.pins++;
+    note_desc(t);
+    buf_printf(pin, "123456");
+    return 0;
+}
+
+struct prompt_notice *prompt_notice_show(struct prompt *p, const struct requester *r,
+                                         const struct prompt_text *t)
+{
+    (void)p;
+    (void)r;
+    note_desc(t);
+    return NULL;
+}
+
+void prompt_notice_hide(struct prompt_notice *n)
+{
+    (void)n;
+}
+
+/* --- hotplug, lock, audit, policy, hosts
+ * ------------------------------------------------------------------------------ */
+
+struct token *hotplug_software(struct hotplug *h)
+{
+    (void)h;
+    return (struct token *)&world;
+}
+
+bool hotplug_was_verified(struct hotplug *h, const struct token *t)
+{
+    (void)h;
+    (void)t;
+    return world.verified_before;
+}
+
+void hotplug_note_verified(struct hotplug *h, const struct token *t)
+{
+    (void)h;
+    (void)t;
+    world.verified_before = true;
+}
+
+bool lock_is_locked(struct lock *l)
+{
+    (void)l;
+    return world.locked;
+}
+
+bool lock_is_passphrase_locked(struct lock *l)
+{
+    (void)l;
+    return world.passphrase_locked;
+}
+
+char *lock_describe(struct lock *l)
+{
+    (void)l;
+    return gpgrt_strdup("locked since 10:32");
+}
+
+void lock_open(struct agent *a, const char *how)
+{
+    (void)a;
+    (void)how;
+    world.locked = false;
+    world.opened = true;
+}
+
+void lock_note_use(struct lock *l)
+{
+    (void)l;
+}
+
+gpg_error_t audit_write(struct audit *a, json_t *record)
+{
+    (void)a;
+    json_decref(world.record);
+    world.record = record;
+    return world.audit_error;
+}
+
+struct policy_set *policy_current(struct policy_holder *h)
+{
+    (void)h;
+    return policy_ref(policy);
+}
+
+char *policy_problem(struct policy_holder *h)
+{
+    (void)h;
+    return NULL;
+}
+
+gpg_error_t known_hosts_lookup(struct known_hosts *k, const struct key *key,
+                               const char *const *candidates, const char *const *more, uint64_t now,
+                               struct host_names *out)
+{
+    (void)k;
+    (void)candidates;
+    (void)more;
+    (void)now;
+    *out = (struct host_names){0};
+    if (!key_same(key, world.host))
+        return 0;
+    out->names = gpgrt_calloc(2, sizeof *out->names);
+    out->names[0] = gpgrt_strdup("host.example");
+    out->n = 1;
+    return 0;
+}
+
+void host_names_clear(struct host_names *h)
+{
+    for (size_t i = 0; i < h->n; i++)
+        gpgrt_free(h->names[i]);
+    gpgrt_free(h->names);
+    gpgrt_free(h->how);
+    *h = (struct host_names){0};
+}
+
+/* --- keyring
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static struct identity *const ids[] = {&world.id};
+static const struct keyring_snapshot snapshot = {.ids = ids, .n = 1};
+
+const struct keyring_snapshot *keyring_get(struct keyring *k)
+{
+    (void)k;
+    return &snapshot;
+}
+
+void keyring_put(const struct keyring_snapshot *s)
+{
+    (void)s;
+}
+
+const struct identity *keyring_find_blob(const struct keyring_snapshot *s, struct rd blob)
+{
+    (void)s;
+    return rd_eq(blob, rd_of(world.id.key->blob, world.id.key->blob_len)) ? &world.id : NULL;
+}
+
+gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
+                        const char *comment, struct key_constraints *c, int64_t life_ms)
+{
+    (void)k;
+    (void)t;
+    (void)key;
+    (void)id;
+    (void)comment;
+    (void)c;
+    (void)life_ms;
+    return 0;
+}
+
+gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id)
+{
+    (void)k;
+    (void)blob;
+    *id = NULL;
+    return 0;
+}
+
+/* --- making worlds
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static void make_key(gcry_sexp_t *secret, struct key **key)
+{
+    gcry_sexp_t spec, pair, pub;
+
+    ck_assert_uint_eq(gcry_sexp_build(&spec, NULL, "(genkey (ecc (curve Ed25519)(flags eddsa)))"),
+                      0);
+    ck_assert_uint_eq(gcry_pk_genkey(&pair, spec), 0);
+    pub = gcry_sexp_find_token(pair, "public-key", 0);
+    *secret = gcry_sexp_find_token(pair, "private-key", 0);
+    ck_assert_uint_eq(key_from_sexp(pub, false, key), 0);
+    gcry_sexp_release(spec);
+    gcry_sexp_release(pair);
+    gcry_sexp_release(pub);
+}
+
+void world_new(const char *text, const char *kind, enum token_touch touch, enum token_pin pin)
+{
+    struct policy_errors errors = {0};
+
+    world = (struct world){.tries = 3, .verified_before = false};
+    ck_assert_uint_eq(policy_load_text("p", text, strlen(text), "/h", &policy, &errors), 0);
+    info = (struct token_info){.kind = (char *)(uintptr_t)kind,
+                               .serial = (char *)(uintptr_t) "1",
+                               .name = (char *)(uintptr_t) "tok-1",
+                               .bus = -1,
+                               .dev = -1};
+    world.holder = (struct holder){.token = (struct token *)&world,
+                                   .id = (char *)(uintptr_t) "aut",
+                                   .touch = touch,
+                                   .touch_secs = touch == TOKEN_TOUCH_CACHED ? 15 : 0,
+                                   .pin = pin};
+    make_key(&world.secret, &world.id.key);
+    make_key(&world.host_secret, &world.host);
+    world.id.family = FAMILY_SSH;
+    world.id.can_sign = world.id.can_auth = true;
+    world.id.comment = (char *)(uintptr_t) "test key";
+    world.id.holders = &world.holder;
+    world.id.nholders = 1;
+    world.who = (struct requester){.pid = 7,
+                                   .uid = 1000,
+                                   .pidfd = -1,
+                                   .exe = (char *)(uintptr_t) "/usr/bin/ssh",
+                                   .root_owned_ssh = true};
+    world.origin = (struct origin){.id = 1, .fd = -1, .who = &world.who};
+    ck_assert_uint_eq(grants_new(&world.agent.grants), 0);
+    world.asks_pin = pin != TOKEN_PIN_NONE;
+}
+
+void world_free(void)
+{
+    for (size_t i = 0; i < world.origin.nbinds; i++) {
+        key_unref(world.origin.binds[i].hostkey);
+        gpgrt_free(world.origin.binds[i].sid);
+    }
+    gpgrt_free(world.origin.binds);
+    key_unref(world.id.key);
+    key_unref(world.host);
+    gcry_sexp_release(world.secret);
+    gcry_sexp_release(world.host_secret);
+    grants_free(world.agent.grants);
+    policy_unref(policy);
+    json_decref(world.record);
+    world = (struct world){0};
+}
+
+void world_bind(bool forwarding)
+{
+    struct origin *o = &world.origin;
+
+    o->binds = gpgrt_realloc(o->binds, (o->nbinds + 1) * sizeof *o->binds);
+    o->binds[o->nbinds] = (struct bind){.hostkey = key_ref(world.host),
+                                        .sid = (uint8_t *)gpgrt_strdup(sid),
+                                        .sid_len = strlen(sid),
+                                        .forwarding = forwarding};
+    o->nbinds++;
+    o->bind_attempted = true;
+}
+
+void world_userauth(struct buf *b, const char *user, bool hostbound)
+{
+    buf_put_string(b, sid, strlen(sid));
+    buf_put_u8(b, 50);
+    buf_put_cstring(b, user);
+    buf_put_cstring(b, "ssh-connection");
+    buf_put_cstring(b, hostbound ? "publickey-hostbound-v00@openssh.com" : "publickey");
+    buf_put_u8(b, 1);
+    buf_put_cstring(b, "ssh-ed25519");
+    buf_put_string(b, world.id.key->blob, world.id.key->blob_len);
+    if (hostbound)
+        buf_put_string(b, world.host->blob, world.host->blob_len);
+}
+
+void world_sshsig(struct buf *b, const char *ns)
+{
+    uint8_t digest[64] = {1};
+
+    buf_put(b, "SSHSIG", 6);
+    buf_put_cstring(b, ns);
+    buf_put_cstring(b, "");
+    buf_put_cstring(b, "sha512");
+    buf_put_string(b, digest, sizeof digest);
+}
+
+gpg_error_t world_sign(const struct buf *data)
+{
+    struct buf sig = BUF_INIT;
+    gpg_error_t err;
+
+    err = broker_sign_ssh(&world.agent, &world.origin,
+                          rd_of(world.id.key->blob, world.id.key->blob_len), buf_rd(data), 0, &sig);
+    if (err == 0)
+        ck_assert_uint_eq(ssh_sig_verify(world.id.key, buf_rd(data), buf_rd(&sig), false), 0);
+    else
+        ck_assert_uint_eq(sig.len, 0);
+    buf_free(&sig);
+    return err;
+}
+
+const char *world_record(const char *path)
+{
+    json_t *j = world.record;
+    char *copy = gpgrt_strdup(path), *save = NULL;
+
+    for (char *p = strtok_r(copy, ".", &save); p != NULL && j != NULL;
+         p = strtok_r(NULL, ".", &save))
+        j = json_object_get(j, p);
+    gpgrt_free(copy);
+    return json_is_string(j) ? json_string_value(j) : "";
+}

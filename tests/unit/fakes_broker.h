@@ -1,0 +1,54 @@
+/* A broker with everything around it replaced: one token whose behaviour a test sets, a person who
+ * answers as told, a lock, an audit log that can be read back. The policy, grants, destinations and
+ * the broker itself are the real ones. */
+#ifndef LATCHKEY_TESTS_FAKES_BROKER_H
+#define LATCHKEY_TESTS_FAKES_BROKER_H
+
+#include "agent/broker.h"
+
+#include <jansson.h>
+
+struct world {
+    struct agent agent;
+    struct origin origin;
+    struct requester who;
+    struct identity id;
+    struct holder holder;
+    struct key *host; /* an ed25519 host key named "host.example" */
+    gcry_sexp_t host_secret;
+    gcry_sexp_t secret; /* the token's private key */
+    /* the token */
+    bool touched; /* its answer says so */
+    bool wrong_signature;
+    bool asks_pin;  /* unless a cached one may serve */
+    int tries;      /* left */
+    int wrong_pins; /* that many PINs are refused first */
+    gpg_error_t token_error;
+    unsigned runs;
+    struct token_job job; /* as last seen; pointers are stale */
+    /* the person */
+    gpg_error_t confirm; /* answer to dialogs */
+    unsigned confirms, pins;
+    char last_desc[2048];
+    /* the rest */
+    bool locked, passphrase_locked, verified_before, opened;
+    gpg_error_t audit_error;
+    json_t *record; /* the last one */
+};
+extern struct world world;
+
+/* Starts anew with POLICY as the person's file; the key is an ed25519 one on a token of KIND. */
+void world_new(const char *policy, const char *kind, enum token_touch touch, enum token_pin pin);
+void world_free(void);
+/* Binds the connection to world.host with session id "session-id-0123456789" (binds may be added
+ * up). */
+void world_bind(bool forwarding);
+/* Userauth data for USER by the world's key; HOSTBOUND names world.host in it. Appends to B. */
+void world_userauth(struct buf *b, const char *user, bool hostbound);
+void world_sshsig(struct buf *b, const char *ns);
+/* broker_sign_ssh of that data. */
+gpg_error_t world_sign(const struct buf *data);
+/* A field of the last record ("" if absent); nested by '.'. */
+const char *world_record(const char *path);
+
+#endif

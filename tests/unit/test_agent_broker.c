@@ -1,0 +1,450 @@
+/* The broker's straight path, step by step: each test sets a policy and a token and looks at what
+ * was asked of whom. */
+#include "tests/unit/fakes_broker.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+static gpg_err_code_t auth(bool hostbound)
+{
+    struct buf data = BUF_INIT;
+    gpg_error_t err;
+
+    world_userauth(&data, "root", hostbound);
+    err = world_sign(&data);
+    buf_free(&data);
+    return gpg_err_code(err);
+}
+
+static gpg_err_code_t sshsig(const char *ns)
+{
+    struct buf data = BUF_INIT;
+    gpg_error_t err;
+
+    world_sshsig(&data, ns);
+    err = world_sign(&data);
+    buf_free(&data);
+    return gpg_err_code(err);
+}
+
+START_TEST(allowed_by_default_tail)
+{
+    world_new("", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 0);
+    ck_assert_str_eq(world_record("verdict"), "allowed");
+    ck_assert_str_eq(world_record("destination.proof"), "hostbound");
+    ck_assert_str_eq(world_record("presence"), "none");
+    world_free();
+}
+END_TEST
+
+START_TEST(denied_before_anything_is_asked)
+{
+    world_new("Host host.example\n Access deny\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    ck_assert_int_eq(auth(true), GPG_ERR_FORBIDDEN);
+    ck_assert_uint_eq(world.confirms + world.pins + world.runs, 0);
+    ck_assert_str_eq(world_record("verdict"), "refused");
+    ck_assert_str_eq(world_record("rule"), "p:2");
+    world_free();
+}
+END_TEST
+
+START_TEST(raw_data_denied)
+{
+    struct buf data = BUF_INIT;
+
+    world_new("", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    buf_put(&data, "anything at all", 15);
+    ck_assert_int_eq(gpg_err_code(world_sign(&data)), GPG_ERR_FORBIDDEN);
+    ck_assert_str_eq(world_record("use"), "raw");
+    ck_assert_uint_eq(world.runs, 0);
+    buf_free(&data);
+    world_free();
+}
+END_TEST
+
+START_TEST(standin_dialog_on_touchless_card)
+{
+    world_new("Match all\n Touch always\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 1);
+    ck_assert_uint_eq(world.pins, 1);
+    ck_assert_str_eq(world_record("presence"), "dialog");
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    world.confirm = gpg_error(GPG_ERR_NOT_CONFIRMED);
+    ck_assert_int_eq(auth(true), GPG_ERR_NOT_CONFIRMED);
+    ck_assert_uint_eq(world.runs, 2);
+    world_free();
+}
+END_TEST
+
+/* A dialog that cannot be shown refuses; nothing is allowed silently. */
+START_TEST(no_dialog_no_signature)
+{
+    world_new("Match all\n Touch always\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.confirm = gpg_error(GPG_ERR_NO_PIN_ENTRY);
+    ck_assert_int_eq(auth(true), GPG_ERR_NO_PIN_ENTRY);
+    ck_assert_uint_eq(world.runs, 0);
+    world_free();
+}
+END_TEST
+
+START_TEST(standin_deny_and_fido_refuse)
+{
+    world_new("Match all\n Touch always\n StandIn deny\n", "gnuk", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_ONCE);
+    ck_assert_int_eq(auth(true), GPG_ERR_FORBIDDEN);
+    world_free();
+    world_new("Match all\n Touch always\n StandIn fido\n", "gnuk", TOKEN_TOUCH_UNKNOWN,
+              TOKEN_PIN_ONCE);
+    ck_assert_int_eq(auth(true), GPG_ERR_NOT_SUPPORTED);
+    ck_assert_ptr_nonnull(strstr(world_record("reason"), "FIDO"));
+    ck_assert_uint_eq(world.runs, 0);
+    world_free();
+}
+END_TEST
+
+/* A token that remembers touches for 15 s never counts as `always`. */
+START_TEST(cached_touch_is_not_always)
+{
+    world_new("Match all\n Touch always\n", "yubikey", TOKEN_TOUCH_CACHED, TOKEN_PIN_ONCE);
+    world.touched = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 1);
+    world_free();
+    world_new("Match all\n Touch cached 15s\n", "yubikey", TOKEN_TOUCH_CACHED, TOKEN_PIN_ONCE);
+    world.touched = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 0);
+    world_free();
+}
+END_TEST
+
+START_TEST(cached_proof_with_max)
+{
+    world_new("Match all\n Touch cached 5m max 3\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 1);
+    ck_assert_str_eq(world_record("presence"), "cached");
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    world_free();
+}
+END_TEST
+
+/* The proof is for this key, use, chain and program: any other part asks anew. */
+START_TEST(cached_proof_serves_nothing_else)
+{
+    world_new("Match all\n Touch cached 5m\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(sshsig("git"), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    ck_assert_int_eq(sshsig("file"), 0);
+    ck_assert_uint_eq(world.confirms, 3);
+    world.who.exe = (char *)(uintptr_t) "/tmp/evil";
+    ck_assert_int_eq(sshsig("file"), 0);
+    ck_assert_uint_eq(world.confirms, 4);
+    world_bind(true);
+    ck_assert_int_eq(sshsig("file"), 0);
+    ck_assert_uint_eq(world.confirms, 5);
+    world_free();
+}
+END_TEST
+
+START_TEST(unproven_neither_makes_nor_uses_proofs)
+{
+    world_new("Match unbound\n Touch cached 5m\nMatch all\n Touch cached 5m\n", "gnuk",
+              TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(false), 0);
+    ck_assert_int_eq(auth(false), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 3);
+    world_free();
+}
+END_TEST
+
+/* The demand for a named host must hold for a request that hides which host it is for. */
+START_TEST(unbound_client_gets_the_strictest)
+{
+    world_new("Host *.prod.example\n Access deny\nMatch all\n Touch none\n", "gnuk",
+              TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(false), GPG_ERR_FORBIDDEN);
+    world_free();
+}
+END_TEST
+
+START_TEST(bound_needs_the_system_ssh)
+{
+    world_new("Match proof bound\n Access allow\nMatch all\n Access deny\n", "software",
+              TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world_bind(false);
+    ck_assert_int_eq(auth(false), 0);
+    ck_assert_str_eq(world_record("destination.proof"), "bound");
+    world.who.root_owned_ssh = false;
+    ck_assert_int_eq(auth(false), GPG_ERR_FORBIDDEN);
+    ck_assert_str_eq(world_record("destination.proof"), "none");
+    world_free();
+}
+END_TEST
+
+START_TEST(session_of_another_bind_is_unproven)
+{
+    world_new("", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world_bind(false);
+    world.origin.binds[0].sid[0] ^= 1;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_str_eq(world_record("destination.proof"), "none");
+    world_free();
+}
+END_TEST
+
+START_TEST(forwarded_denied_or_confirmed)
+{
+    world_new("Match all\n Forwarded deny\n", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world_bind(true);
+    world_bind(false);
+    ck_assert_int_eq(auth(true), GPG_ERR_FORBIDDEN);
+    world_free();
+    world_new("Match all\n Forwarded confirm\n Touch none\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    world_bind(true);
+    world_bind(false);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 1);
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "via host.example"));
+    world_free();
+}
+END_TEST
+
+START_TEST(confirm_yes_and_connection)
+{
+    world_new("Match all\n Confirm yes\n Touch none\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "/usr/bin/ssh"));
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "root@host.example"));
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "test key"));
+    world_free();
+    world_new("Match all\n Confirm connection\n Touch none\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 1);
+    world.origin.id = 2;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    world_free();
+}
+END_TEST
+
+START_TEST(one_dialog_serves_confirm_and_standin)
+{
+    world_new("Match all\n Confirm yes\n Touch always\n", "gnuk", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    world.id.constraints.confirm = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 1);
+    world_free();
+}
+END_TEST
+
+START_TEST(rate_refused_until_confirmed)
+{
+    world_new("Match all\n Touch none\n Rate 2/1h\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 0);
+    world.confirm = gpg_error(GPG_ERR_NOT_CONFIRMED);
+    ck_assert_int_eq(auth(true), GPG_ERR_NOT_CONFIRMED);
+    ck_assert_uint_eq(world.runs, 2);
+    world.confirm = 0;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    world_free();
+}
+END_TEST
+
+START_TEST(pin_dialogs_count_down_and_warn)
+{
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.wrong_pins = 1;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.pins, 2);
+    ck_assert_uint_eq(world.confirms, 0);
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "Wrong PIN, 2 tries left"));
+    world.wrong_pins = 1;
+    world.tries = 2;
+    world.confirm = gpg_error(GPG_ERR_NOT_CONFIRMED);
+    ck_assert_int_ne(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 1);
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "One try is left"));
+    ck_assert_int_eq(world.tries, 1);
+    world_free();
+}
+END_TEST
+
+START_TEST(after_use_follows_touch)
+{
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert(world.job.drop);
+    world_free();
+    world_new("Match all\n Touch none\n", "yubikey", TOKEN_TOUCH_ALWAYS, TOKEN_PIN_ONCE);
+    world.touched = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert(!world.job.drop);
+    world_free();
+    world_new("Match all\n Touch none\n AfterUse leave\n Pin 10m\n", "gnuk", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_ONCE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert(!world.job.drop);
+    ck_assert_int_eq(world.job.pin_age, 600);
+    world_free();
+}
+END_TEST
+
+START_TEST(wrong_signature_is_not_handed_out)
+{
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world.wrong_signature = true;
+    ck_assert_int_eq(auth(true), GPG_ERR_BAD_SIGNATURE);
+    world_free();
+}
+END_TEST
+
+START_TEST(touch_that_was_not_shown_is_no_touch)
+{
+    world_new("Match all\n Touch always\n", "yubikey", TOKEN_TOUCH_ALWAYS, TOKEN_PIN_NONE);
+    ck_assert_int_ne(auth(true), 0);
+    world.touched = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert(world.job.want_touch);
+    ck_assert_str_eq(world_record("presence"), "touch");
+    world_free();
+}
+END_TEST
+
+START_TEST(what_cannot_be_recorded_is_not_done)
+{
+    world_new("", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world.audit_error = gpg_error(GPG_ERR_ENOSPC);
+    ck_assert_int_eq(auth(true), GPG_ERR_ENOSPC);
+    world_free();
+}
+END_TEST
+
+START_TEST(locked_software_refuses)
+{
+    world_new("", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world.locked = true;
+    ck_assert_int_eq(auth(true), GPG_ERR_LOCKED);
+    ck_assert_uint_eq(world.runs, 0);
+    world_free();
+}
+END_TEST
+
+START_TEST(locked_card_brings_its_own_proof)
+{
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.locked = true;
+    ck_assert_int_eq(auth(true), GPG_ERR_LOCKED); /* never verified before the lock */
+    world.verified_before = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(world.job.pin_age, 0);
+    ck_assert(world.opened);
+    world_free();
+}
+END_TEST
+
+START_TEST(passphrase_lock_refuses_all)
+{
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.passphrase_locked = world.verified_before = true;
+    ck_assert_int_eq(auth(true), GPG_ERR_LOCKED);
+    ck_assert_uint_eq(world.runs, 0);
+    world_free();
+}
+END_TEST
+
+START_TEST(gpg_key_makes_no_ssh_login)
+{
+    world_new("", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world.id.family = FAMILY_GPG;
+    ck_assert_int_eq(auth(true), GPG_ERR_FORBIDDEN);
+    ck_assert_uint_eq(world.runs, 0);
+    world_free();
+}
+END_TEST
+
+START_TEST(keys_hidden_by_policy)
+{
+    const struct keyring_snapshot *s = keyring_get(NULL);
+    const struct identity *seen[1];
+    size_t n;
+
+    world_new("Host host.example\n Keys other*\n", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    broker_list_ssh(&world.agent, &world.origin, s, seen, &n);
+    ck_assert_uint_eq(n, 1);
+    world_bind(false);
+    broker_list_ssh(&world.agent, &world.origin, s, seen, &n);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_int_eq(auth(true), GPG_ERR_FORBIDDEN);
+    world_free();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("agent broker");
+    TCase *t = tcase_create("path");
+    SRunner *r;
+    int failed;
+
+    gcry_check_version(NULL);
+    gcry_control(GCRYCTL_ENABLE_QUICK_RANDOM, 0);
+    gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, allowed_by_default_tail);
+    tcase_add_test(t, denied_before_anything_is_asked);
+    tcase_add_test(t, raw_data_denied);
+    tcase_add_test(t, standin_dialog_on_touchless_card);
+    tcase_add_test(t, no_dialog_no_signature);
+    tcase_add_test(t, standin_deny_and_fido_refuse);
+    tcase_add_test(t, cached_touch_is_not_always);
+    tcase_add_test(t, cached_proof_with_max);
+    tcase_add_test(t, cached_proof_serves_nothing_else);
+    tcase_add_test(t, unproven_neither_makes_nor_uses_proofs);
+    tcase_add_test(t, unbound_client_gets_the_strictest);
+    tcase_add_test(t, bound_needs_the_system_ssh);
+    tcase_add_test(t, session_of_another_bind_is_unproven);
+    tcase_add_test(t, forwarded_denied_or_confirmed);
+    tcase_add_test(t, confirm_yes_and_connection);
+    tcase_add_test(t, one_dialog_serves_confirm_and_standin);
+    tcase_add_test(t, rate_refused_until_confirmed);
+    tcase_add_test(t, pin_dialogs_count_down_and_warn);
+    tcase_add_test(t, after_use_follows_touch);
+    tcase_add_test(t, wrong_signature_is_not_handed_out);
+    tcase_add_test(t, touch_that_was_not_shown_is_no_touch);
+    tcase_add_test(t, what_cannot_be_recorded_is_not_done);
+    tcase_add_test(t, locked_software_refuses);
+    tcase_add_test(t, locked_card_brings_its_own_proof);
+    tcase_add_test(t, passphrase_lock_refuses_all);
+    tcase_add_test(t, gpg_key_makes_no_ssh_login);
+    tcase_add_test(t, keys_hidden_by_policy);
+    suite_add_tcase(s, t);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
