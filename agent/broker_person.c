@@ -165,5 +165,5 @@ out:
     gpgrt_free(tail);
     gpgrt_free(wrong);
     gpgrt_free(desc);
-    return err;
+    return err != 0 ? dialog_failed(r, err) : 0;
 }
