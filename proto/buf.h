@@ -49,6 +49,8 @@ gpg_error_t rd_end(const struct rd *r);
 /* Equality with a C string, with another view. */
 bool rd_is(struct rd r, const char *s);
 bool rd_eq(struct rd a, struct rd b);
+/* R without its leading zero octets. */
+struct rd rd_magnitude(struct rd r);
 
 struct buf {
     uint8_t *data;
