@@ -78,8 +78,7 @@ static gpg_error_t read_options(struct rd *r, struct rd *out)
     return 0;
 }
 
-/* From the serial number on. */
-static gpg_error_t read_body(struct rd *r, struct ssh_cert *c)
+gpg_error_t cert_read_body(struct rd *r, struct ssh_cert *c)
 {
     struct rd reserved, ca;
     gpg_error_t err = rd_u64(r, &c->serial);
@@ -125,7 +124,7 @@ gpg_error_t cert_parse(struct rd blob, const struct ssh_type *type, struct key_n
     if (err == 0)
         err = key_numbers_read(type, &r, num);
     if (err == 0)
-        err = read_body(&r, c);
+        err = cert_read_body(&r, c);
     c->tbs = rd_of(blob.p, blob.n - r.n);
     if (err == 0)
         err = rd_string(&r, &c->sig);

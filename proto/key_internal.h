@@ -55,6 +55,9 @@ gpg_error_t sexp_param(gcry_sexp_t s, const char *name, struct buf *b);
  * key's numbers. */
 gpg_error_t cert_parse(struct rd blob, const struct ssh_type *type, struct key_numbers *num,
                        struct ssh_cert **out);
+/* The part of a certificate from the serial number to the CA's key, into C (zeroed; cert_free also
+ * after failure). */
+gpg_error_t cert_read_body(struct rd *r, struct ssh_cert *c);
 void cert_free(struct ssh_cert *c);
 
 /* The octets R without leading zeros, left-padded with zeros to N and appended to B;
