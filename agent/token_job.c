@@ -1,0 +1,224 @@
+#include "agent/token_job.h"
+
+#include "proto/token_protocol.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define MAX_RESULT 65536u
+#define MAX_KEYS   4096u
+#define SETTLE_MS  200
+
+/* --- cancelling ---------------------------------------------------------------------------------- */
+
+void channel_cancel(struct channel *ch)
+{
+    uint8_t octet = (uint8_t)ch->index;
+
+    ch->cancel_sent = true;
+    while (write(ch->t->cancel_fd, &octet, 1) < 0 && errno == EINTR)
+        continue;
+}
+
+void channel_settle_cancel(struct channel *ch)
+{
+    int64_t until = monotonic_ms() + SETTLE_MS;
+    int unread = 0;
+
+    while (ioctl(ch->t->cancel_fd, FIONREAD, &unread) == 0 && unread > 0 && monotonic_ms() < until)
+        (void)poll(NULL, 0, 1);
+}
+
+/* --- what comes from the process ------------------------------------------------------------------- */
+
+static gpg_error_t on_data(void *arg, struct rd part)
+{
+    struct channel *ch = arg;
+    struct job *j = ch->job;
+
+    if (part.n > MAX_RESULT - j->result.len)
+        return gpg_error(GPG_ERR_TOO_LARGE);
+    buf_put_rd(&j->result, part);
+    return buf_err(&j->result);
+}
+
+static gpg_error_t add_key_line(struct job *j, const char *text)
+{
+    char **more;
+    char *copy;
+
+    if (j->nkeys >= MAX_KEYS)
+        return gpg_error(GPG_ERR_TOO_LARGE);
+    more = gpgrt_reallocarray(j->key_lines, j->nkeys, j->nkeys + 2, sizeof *more);
+    if (more == NULL)
+        return gpg_error_from_syserror();
+    j->key_lines = more;
+    copy = gpgrt_strdup(text);
+    if (copy == NULL)
+        return gpg_error_from_syserror();
+    more[j->nkeys++] = copy;
+    more[j->nkeys] = NULL;
+    return 0;
+}
+
+static gpg_error_t on_token_line(struct channel *ch, const char *rest)
+{
+    char *copy = gpgrt_strdup(rest);
+
+    if (copy == NULL)
+        return gpg_error_from_syserror();
+    gpgrt_free(ch->job->token_line);
+    ch->job->token_line = copy;
+    return 0;
+}
+
+static gpg_error_t on_key_line(struct channel *ch, const char *rest)
+{
+    return add_key_line(ch->job, rest);
+}
+
+static gpg_error_t on_touch_line(struct channel *ch, const char *rest)
+{
+    struct job *j = ch->job;
+
+    pthread_mutex_lock(&ch->t->mutex);
+    j->touch = strcmp(rest, "wait") == 0;
+    if (j->w != NULL)
+        wait_wake(j->w);
+    pthread_mutex_unlock(&ch->t->mutex);
+    return 0;
+}
+
+static gpg_error_t on_shown_line(struct channel *ch, const char *rest)
+{
+    struct job *j = ch->job;
+    char *pin;
+    long touch;
+    gpg_error_t err;
+
+    if ((err = field_get(rest, "pin", &pin)) != 0)
+        return err;
+    j->pin_typed = pin != NULL && strcmp(pin, "typed") == 0;
+    j->pin_cached = pin != NULL && strcmp(pin, "cached") == 0;
+    gpgrt_free(pin);
+    if ((err = field_get_int(rest, "touch", 0, &touch)) != 0)
+        return err;
+    j->touched = touch == 1;
+    return 0;
+}
+
+static gpg_error_t on_status(void *arg, const char *line)
+{
+    static const struct {
+        const char *keyword;
+        gpg_error_t (*handle)(struct channel *ch, const char *rest);
+    } table[] = {
+        {"TOKEN", on_token_line},
+        {"KEY", on_key_line},
+        {"TOUCH", on_touch_line},
+        {"SHOWN", on_shown_line},
+    };
+    size_t len = strcspn(line, " ");
+    const char *rest = line + len + strspn(line + len, " ");
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (strlen(table[i].keyword) == len && strncmp(table[i].keyword, line, len) == 0)
+            return table[i].handle(arg, rest);
+    return 0;
+}
+
+/* --- what the process wants ------------------------------------------------------------------------ */
+
+static gpg_error_t parse_pin_request(const char *line, struct token_pin_request *out)
+{
+    struct token_pin_request r = {0};
+    char *ref = NULL, *wrong = NULL;
+    long tries, last, min, max;
+    gpg_error_t err;
+
+    if ((err = field_get(line, "ref", &ref)) != 0 ||
+        (err = field_get(line, "error", &wrong)) != 0 ||
+        (err = field_get_int(line, "tries", -1, &tries)) != 0 ||
+        (err = field_get_int(line, "last", 0, &last)) != 0 ||
+        (err = field_get_int(line, "min", 0, &min)) != 0 ||
+        (err = field_get_int(line, "max", 0, &max)) != 0)
+        goto out;
+    if ((ref != NULL && strlen(ref) >= sizeof r.ref) || tries < -1 || tries > 255 || min < 0 ||
+        min > 255 || max < 0 || max > 255) {
+        err = gpg_error(GPG_ERR_BAD_DATA);
+        goto out;
+    }
+    memcpy(r.ref, ref != NULL ? ref : "", ref != NULL ? strlen(ref) : 0);
+    r.tries = (int)tries;
+    r.last = last == 1;
+    r.wrong = wrong != NULL;
+    r.min = (int)min;
+    r.max = (int)max;
+    *out = r;
+out:
+    gpgrt_free(ref);
+    gpgrt_free(wrong);
+    return err;
+}
+
+/* Hands the question to the caller's thread and waits for the answer; a job that nobody waits for
+ * gets none. */
+static gpg_error_t answer_pin(struct channel *ch, struct conversation *c, const char *line)
+{
+    struct token *t = ch->t;
+    struct job *j = ch->job;
+    struct token_pin_request ask;
+    struct buf pin = BUF_INIT_SECURE;
+    gpg_error_t err = parse_pin_request(line, &ask);
+
+    if (err != 0)
+        return err;
+    pthread_mutex_lock(&t->mutex);
+    j->ask = ask;
+    j->pin = PIN_ASKED;
+    if (j->w != NULL)
+        wait_wake(j->w);
+    while (j->pin == PIN_ASKED && !j->abandoned && j->w != NULL && !t->gone)
+        pthread_cond_wait(&j->changed, &t->mutex);
+    if (j->pin == PIN_GIVEN && !j->abandoned && !t->gone) {
+        pin = j->pin_answer;
+        j->pin_answer = BUF_INIT_SECURE;
+    } else {
+        err = gpg_error(GPG_ERR_CANCELED);
+    }
+    j->pin = PIN_NOT_ASKED;
+    pthread_mutex_unlock(&t->mutex);
+    if (err == 0)
+        err = conversation_answer(c, buf_rd(&pin), true);
+    buf_free(&pin);
+    return err;
+}
+
+static gpg_error_t on_inquire(void *arg, struct conversation *c, const char *line)
+{
+    struct channel *ch = arg;
+    struct job *j = ch->job;
+    size_t len = strcspn(line, " ");
+
+    if (strncmp(line, "PIN", len) == 0 && len == 3)
+        return answer_pin(ch, c, line + len);
+    if (j->inquiry != NULL && strlen(j->inquiry) == len && strncmp(line, j->inquiry, len) == 0)
+        return conversation_answer(c, buf_rd(&j->data), j->data.secure);
+    return gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
+}
+
+gpg_error_t job_carry_out(struct channel *ch, struct job *j)
+{
+    const struct conversation_handlers h = {
+        .data = on_data, .inquire = on_inquire, .status = on_status, .arg = ch};
+    const char *line = buf_cstr(&j->line);
+
+    if (line == NULL) {
+        j->err = buf_err(&j->line);
+        return 0;
+    }
+    return conversation_transact(&ch->conv, line, &h, &j->err);
+}
