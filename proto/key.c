@@ -39,46 +39,16 @@ static gpg_error_t check_rsa(struct rd n, struct rd e, unsigned *nbits)
     return 0;
 }
 
-/* Below 2^255 - 19, little-endian, the sign bit aside: the one encoding of its point (RFC
- * 8032 5.1.3). */
-static bool canonical_ed25519(struct rd q)
-{
-    if ((q.p[31] & 0x7f) != 0x7f)
-        return true;
-    for (size_t i = 30; i > 0; i--)
-        if (q.p[i] != 0xff)
-            return true;
-    return q.p[0] < 0xed;
-}
-
-static bool encoding_ok(const struct curve *curve, struct rd q)
-{
-    switch (curve->form) {
-    case CURVE_WEIERSTRASS:
-        return q.n == 1 + 2 * curve->octets && q.p[0] == 4;
-    case CURVE_EDWARDS:
-        return q.n == curve->octets && canonical_ed25519(q);
-    case CURVE_MONTGOMERY: /* every u is a coordinate of the curve or of its twist, which does no
-                              harm */
-        return q.n == curve->octets;
-    }
-    return false;
-}
-
-/* A point off its curve lies on a weaker one of the sender's choice. Decoding an Ed25519 point
- * finds it on the curve or fails; gcry_mpi_ec_curve_point must not see it, for libgcrypt 1.10
- * aborts the process on coordinates that are small. */
-static gpg_error_t check_point(const struct curve *curve, struct rd q)
+/* 04‖x‖y on a Weierstrass curve. */
+static gpg_error_t check_weierstrass(const struct curve *curve, struct rd q)
 {
     gcry_ctx_t ctx = NULL;
     gcry_mpi_t value = NULL;
     gcry_mpi_point_t point = NULL;
     gpg_error_t err;
 
-    if (!encoding_ok(curve, q))
+    if (q.n != 1 + 2 * curve->octets || q.p[0] != 4)
         return gpg_error(GPG_ERR_BAD_PUBKEY);
-    if (curve->form == CURVE_MONTGOMERY)
-        return 0;
     err = gcry_mpi_ec_new(&ctx, NULL, curve->name);
     if (err != 0)
         goto out;
@@ -88,14 +58,27 @@ static gpg_error_t check_point(const struct curve *curve, struct rd q)
         err = gpg_error(GPG_ERR_ENOMEM);
         goto out;
     }
-    if (gcry_mpi_ec_decode_point(point, value, ctx) != 0 ||
-        (curve->form == CURVE_WEIERSTRASS && !gcry_mpi_ec_curve_point(point, ctx)))
+    if (gcry_mpi_ec_decode_point(point, value, ctx) != 0 || !gcry_mpi_ec_curve_point(point, ctx))
         err = gpg_error(GPG_ERR_BAD_PUBKEY);
 out:
     gcry_mpi_point_release(point);
     gcry_mpi_release(value);
     gcry_ctx_release(ctx);
     return err;
+}
+
+/* A point off its curve lies on a weaker one of the sender's choice. */
+static gpg_error_t check_point(const struct curve *curve, struct rd q)
+{
+    switch (curve->form) {
+    case CURVE_WEIERSTRASS:
+        return check_weierstrass(curve, q);
+    case CURVE_EDWARDS:
+        return ed25519_check_point(q);
+    case CURVE_MONTGOMERY: /* every u belongs to the curve or to its twist, which does no harm */
+        return q.n == curve->octets ? 0 : gpg_error(GPG_ERR_BAD_PUBKEY);
+    }
+    return gpg_error(GPG_ERR_UNKNOWN_CURVE);
 }
 
 /* --- s-expressions

@@ -47,6 +47,8 @@ gpg_error_t key_numbers_read(const struct ssh_type *type, struct rd *r, struct k
 gpg_error_t key_make(enum key_algo algo, const struct key_numbers *num, struct key **out);
 /* A plain key's blob only: certificates are GPG_ERR_BAD_CERT. */
 gpg_error_t key_from_plain_blob(struct rd blob, struct key **out);
+/* 0 when the 32 octets Q are the canonical encoding of a point of edwards25519. */
+gpg_error_t ed25519_check_point(struct rd q);
 /* The value of parameter NAME in a (public-key ..) or (sig-val ..), appended to B; GPG_ERR_NO_OBJ
  * when absent. */
 gpg_error_t sexp_param(gcry_sexp_t s, const char *name, struct buf *b);

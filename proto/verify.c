@@ -167,7 +167,7 @@ gpg_error_t sig_verify(const struct key *k, const struct tosign *t, gcry_sexp_t 
     if (k->algo == KEY_RSA)
         return gcrypt_verify(k, t, sig);
     err = crypto_verify(k, t, sig);
-    /* Not Ed25519: there libgcrypt aborts the process on some points (see key.c). */
+    /* Not Ed25519: there libgcrypt aborts the process on some points (see ed25519_point.c). */
     if (gpg_err_code(err) == GPG_ERR_NOT_SUPPORTED && hashed)
         err = gcrypt_verify(k, t, sig);
     return err;
