@@ -4,6 +4,8 @@
 
 #include "agent/agent.h"
 
+#include <stdbool.h>
+
 enum server_role { SERVER_SSH, SERVER_CTL, SERVER_ROLES };
 
 struct server;

@@ -1,0 +1,307 @@
+/* The ssh-agent conversation of one connection (RFC 9987, OpenSSH's PROTOCOL.agent). */
+#include "agent/binds.h"
+#include "agent/broker.h"
+#include "agent/grants.h"
+#include "agent/hotplug.h"
+#include "agent/lock.h"
+#include "agent/server.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* How long the first list of a fresh agent waits for readers that were there at start-up. */
+#define SETTLE_MS 1500
+
+struct session {
+    struct agent *a;
+    struct origin origin;
+    struct buf reply;
+};
+
+/* --- the wire -------------------------------------------------------------------------------------------------------- */
+
+/* False at the end of the stream or a broken connection. */
+static bool read_all(int fd, uint8_t *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t got = read(fd, p, n);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        p += got;
+        n -= (size_t)got;
+    }
+    return true;
+}
+
+static bool write_all(int fd, const uint8_t *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t put = send(fd, p, n, MSG_NOSIGNAL);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return false;
+        p += put;
+        n -= (size_t)put;
+    }
+    return true;
+}
+
+/* Messages that carry private keys, PINs or passphrases are read into secure memory from their second byte on. */
+static bool is_secret(uint8_t type)
+{
+    switch (type) {
+    case SSH_AGENTC_ADD_IDENTITY:
+    case SSH_AGENTC_ADD_ID_CONSTRAINED:
+    case SSH_AGENTC_ADD_SMARTCARD_KEY:
+    case SSH_AGENTC_ADD_SMARTCARD_KEY_CONSTRAINED:
+    case SSH_AGENTC_REMOVE_SMARTCARD_KEY:
+    case SSH_AGENTC_LOCK:
+    case SSH_AGENTC_UNLOCK:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* One message (type and body) into MSG; false ends the connection. */
+static bool read_message(int fd, struct buf *msg)
+{
+    uint8_t head[5], chunk[4096];
+    struct rd r = rd_of(head, sizeof head);
+    uint32_t len;
+
+    if (!read_all(fd, head, sizeof head) || rd_u32(&r, &len) != 0 || len < 1 ||
+        len > SSH_AGENT_MAX_MESSAGE)
+        return false;
+    buf_free(msg);
+    msg->secure = is_secret(head[4]);
+    buf_put_u8(msg, head[4]);
+    for (len--; len > 0;) {
+        size_t n = len < sizeof chunk ? len : sizeof chunk;
+
+        if (!read_all(fd, chunk, n))
+            break;
+        buf_put(msg, chunk, n);
+        len -= (uint32_t)n;
+    }
+    if (msg->secure)
+        explicit_bzero(chunk, sizeof chunk);
+    return len == 0 && buf_err(msg) == 0;
+}
+
+/* --- handlers ---------------------------------------------------------------------------------------------------------- */
+
+/* Each answers by appending one frame to s->reply, or fails, which is answered with FAILURE. */
+typedef gpg_error_t handler(struct session *s, struct ssh_agent_msg *m);
+
+static gpg_error_t done(struct session *s, gpg_error_t err)
+{
+    if (err == 0)
+        ssh_agent_put_simple(&s->reply, SSH_AGENT_SUCCESS);
+    return err;
+}
+
+/* Reading /proc costs more than a list: the facts are gathered when first wanted. */
+static void need_requester(struct session *s)
+{
+    if (s->origin.who == NULL && requester_new(s->origin.fd, &s->origin.who) != 0)
+        s->origin.who = NULL;
+}
+
+static gpg_error_t on_list(struct session *s, struct ssh_agent_msg *m)
+{
+    const struct keyring_snapshot *snap;
+    const struct identity **visible;
+    struct ssh_agent_list list;
+    size_t n = 0;
+
+    (void)m;
+    need_requester(s);
+    hotplug_settle(s->a->hotplug, SETTLE_MS);
+    snap = keyring_get(s->a->keyring);
+    if (snap == NULL)
+        return gpg_error(GPG_ERR_ENOMEM);
+    visible = gpgrt_calloc(snap->n + 1, sizeof *visible);
+    if (visible != NULL)
+        broker_list_ssh(s->a, &s->origin, snap, visible, &n);
+    ssh_agent_list_begin(&list, &s->reply);
+    for (size_t i = 0; i < n && i < SSH_AGENT_MAX_IDENTITIES; i++)
+        ssh_agent_list_add(&list, rd_of(visible[i]->key->blob, visible[i]->key->blob_len),
+                           visible[i]->comment);
+    ssh_agent_list_end(&list);
+    gpgrt_free(visible);
+    keyring_put(snap);
+    return 0;
+}
+
+static gpg_error_t on_sign(struct session *s, struct ssh_agent_msg *m)
+{
+    struct buf sig = BUF_INIT;
+    gpg_error_t err;
+
+    need_requester(s);
+    err = broker_sign_ssh(s->a, &s->origin, m->u.sign.key_blob, m->u.sign.data, m->u.sign.flags,
+                          &sig);
+    if (err == 0)
+        err = buf_err(&sig);
+    if (err == 0)
+        ssh_agent_put_sign_response(&s->reply, buf_rd(&sig));
+    buf_free(&sig);
+    return err;
+}
+
+/* What changes the agent is not for whoever sits at the other end of a forwarded channel. */
+static gpg_error_t local_only(struct session *s)
+{
+    need_requester(s);
+    return binds_forwarded(&s->origin) ? gpg_error(GPG_ERR_FORBIDDEN) : 0;
+}
+
+static gpg_error_t on_add(struct session *s, struct ssh_agent_msg *m)
+{
+    gpg_error_t err = local_only(s);
+
+    return done(s, err != 0 ? err : broker_add_ssh(s->a, &s->origin, m));
+}
+
+static gpg_error_t on_remove(struct session *s, struct ssh_agent_msg *m)
+{
+    gpg_error_t err = local_only(s);
+
+    return done(s, err != 0 ? err : broker_remove_ssh(s->a, &s->origin, m->u.remove.key_blob));
+}
+
+static gpg_error_t on_remove_all(struct session *s, struct ssh_agent_msg *m)
+{
+    gpg_error_t err = local_only(s);
+
+    (void)m;
+    return done(s, err != 0 ? err : broker_remove_all_ssh(s->a, &s->origin));
+}
+
+static gpg_error_t on_lock(struct session *s, struct ssh_agent_msg *m)
+{
+    gpg_error_t err = local_only(s);
+
+    return done(s, err != 0 ? err : lock_passphrase(s->a, m->u.lock.passphrase));
+}
+
+static gpg_error_t on_unlock(struct session *s, struct ssh_agent_msg *m)
+{
+    gpg_error_t err = local_only(s);
+
+    return done(s, err != 0 ? err : unlock_passphrase(s->a, m->u.lock.passphrase));
+}
+
+static gpg_error_t on_smartcard(struct session *s, struct ssh_agent_msg *m)
+{
+    (void)s;
+    gpgrt_log_info("ssh-add -s/-e %s: PKCS#11 providers are not served; cards that latchkey knows "
+                   "need no adding\n",
+                   m->u.smartcard.id);
+    return gpg_error(GPG_ERR_NOT_SUPPORTED);
+}
+
+/* Known but failed is 28 (RFC 9987); a name that we do not know is plain FAILURE. */
+static gpg_error_t on_extension(struct session *s, struct ssh_agent_msg *m)
+{
+    static const char *const names[] = {"query", "session-bind@openssh.com", NULL};
+    bool locked = lock_is_passphrase_locked(s->a->lock);
+
+    if (rd_is(m->u.ext.name, "session-bind@openssh.com")) {
+        gpg_error_t err = binds_add(&s->origin, m->u.ext.body);
+
+        /* Recorded while locked too: a channel opened meanwhile must not pass for a local one later. */
+        if (err != 0)
+            gpgrt_log_info("session-bind refused: %s\n", gpg_strerror(err));
+        ssh_agent_put_simple(&s->reply, err == 0 ? SSH_AGENT_SUCCESS : SSH_AGENT_EXTENSION_FAILURE);
+        return 0;
+    }
+    if (rd_is(m->u.ext.name, "query") && m->u.ext.body.n == 0 && !locked) {
+        ssh_agent_put_query(&s->reply, names, false);
+        return 0;
+    }
+    return gpg_error(GPG_ERR_UNKNOWN_COMMAND);
+}
+
+static const struct {
+    uint8_t type;
+    bool when_locked; /* by ssh-add -x */
+    handler *handle;
+} handlers[] = {
+    {SSH_AGENTC_REQUEST_IDENTITIES, true,
+     on_list}, /* an empty list when locked: the broker sees to that */
+    {SSH_AGENTC_SIGN_REQUEST, false, on_sign},
+    {SSH_AGENTC_ADD_IDENTITY, false, on_add},
+    {SSH_AGENTC_ADD_ID_CONSTRAINED, false, on_add},
+    {SSH_AGENTC_REMOVE_IDENTITY, false, on_remove},
+    {SSH_AGENTC_REMOVE_ALL_IDENTITIES, false, on_remove_all},
+    {SSH_AGENTC_LOCK, true, on_lock}, /* locked already: fails there */
+    {SSH_AGENTC_UNLOCK, true, on_unlock},
+    {SSH_AGENTC_ADD_SMARTCARD_KEY, false, on_smartcard},
+    {SSH_AGENTC_ADD_SMARTCARD_KEY_CONSTRAINED, false, on_smartcard},
+    {SSH_AGENTC_REMOVE_SMARTCARD_KEY, false, on_smartcard},
+    {SSH_AGENTC_EXTENSION, true, on_extension},
+};
+
+static gpg_error_t dispatch(struct session *s, struct rd message)
+{
+    struct ssh_agent_msg m = {0};
+    gpg_error_t err;
+
+    /* ssh-add -D sends this after 19, for keys of a protocol that is gone: all of them are removed. */
+    if (message.p[0] == SSH_AGENTC_REMOVE_ALL_RSA_IDENTITIES)
+        return lock_is_passphrase_locked(s->a->lock) ? gpg_error(GPG_ERR_LOCKED)
+                                                     : on_remove_all(s, NULL);
+    err = ssh_agent_parse(message, &m);
+    if (err == 0)
+        err = gpg_error(GPG_ERR_UNKNOWN_COMMAND);
+    else
+        goto out;
+    for (size_t i = 0; i < sizeof handlers / sizeof handlers[0]; i++) {
+        if (handlers[i].type != m.type)
+            continue;
+        if (!handlers[i].when_locked && lock_is_passphrase_locked(s->a->lock))
+            err = gpg_error(GPG_ERR_LOCKED);
+        else
+            err = handlers[i].handle(s, &m);
+        break;
+    }
+out:
+    ssh_agent_msg_free(&m);
+    return err;
+}
+
+void ssh_session_serve(struct agent *a, int fd)
+{
+    static atomic_uint_fast64_t connections;
+    struct session s = {.a = a, .origin = {.id = ++connections, .fd = fd}};
+    struct buf msg = BUF_INIT;
+
+    while (read_message(fd, &msg)) {
+        gpg_error_t err;
+
+        buf_reset(&s.reply);
+        err = dispatch(&s, buf_rd(&msg));
+        if (err != 0 || buf_err(&s.reply) != 0) {
+            gpgrt_log_debug("ssh message %u: %s\n", msg.data[0], gpg_strerror(err));
+            buf_free(&s.reply);
+            ssh_agent_put_simple(&s.reply, SSH_AGENT_FAILURE);
+        }
+        if (!write_all(fd, s.reply.data, s.reply.len))
+            break;
+    }
+    grants_drop_origin(a->grants, s.origin.id);
+    binds_clear(&s.origin);
+    requester_free(s.origin.who);
+    buf_free(&s.reply);
+    buf_free(&msg);
+}
