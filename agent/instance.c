@@ -1,0 +1,185 @@
+#include "agent/instance.h"
+
+#include "agent/paths.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+static gpg_error_t complain(gpg_error_t err, const char *what)
+{
+    if (gpg_err_code(err) == GPG_ERR_EADDRINUSE)
+        fprintf(stderr, "latchkey-agent: %s: an agent serves there already\n", what);
+    else if (gpg_err_code(err) == GPG_ERR_EEXIST)
+        fprintf(stderr,
+                "latchkey-agent: %s: is there already and is no socket; name another with -a\n",
+                what);
+    else if (gpg_err_code(err) == GPG_ERR_EPERM)
+        fprintf(stderr, "latchkey-agent: %s: not a directory of ours that only we can write\n",
+                what);
+    else
+        fprintf(stderr, "latchkey-agent: %s: %s\n", what, gpg_strerror(err));
+    return err;
+}
+
+/* The lock outlives a fork (it belongs to the open file) and ends with the agent, however that ends. */
+static void take_lock(struct instance *in, const char *runtime)
+{
+    char *path = gpgrt_bsprintf("%s/lock", runtime);
+
+    in->lock_fd = path != NULL ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+    if (in->lock_fd >= 0 && flock(in->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+        in->owns_hardware = true;
+    } else if (in->lock_fd >= 0) {
+        close(in->lock_fd);
+        in->lock_fd = -1;
+    }
+    gpgrt_free(path);
+}
+
+static char *path_of_fd(int fd)
+{
+    struct sockaddr_un sa;
+    socklen_t len = sizeof sa;
+
+    memset(&sa, 0, sizeof sa);
+    if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0 || sa.sun_family != AF_UNIX ||
+        sa.sun_path[0] != '/')
+        return NULL;
+    return gpgrt_bsprintf("%.*s", (int)sizeof sa.sun_path, sa.sun_path);
+}
+
+/* Sockets that systemd hands over: FileDescriptorName=ssh or ctl; a single unnamed one is ssh's. */
+static gpg_error_t adopt(struct instance *in, struct server *s, bool *have_ctl)
+{
+    char **names = NULL;
+    int n = sd_listen_fds_with_names(1, &names);
+    gpg_error_t err = 0;
+
+    for (int i = 0; i < n && err == 0; i++) {
+        int fd = SD_LISTEN_FDS_START + i;
+        bool ctl = names != NULL && names[i] != NULL && strcmp(names[i], "ctl") == 0;
+
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        err = server_adopt(s, ctl ? SERVER_CTL : SERVER_SSH, fd);
+        if (ctl)
+            *have_ctl = true;
+        else if (in->ssh_path == NULL)
+            in->ssh_path = path_of_fd(fd);
+    }
+    for (int i = 0; names != NULL && i < n; i++)
+        free(names[i]);
+    free(names);
+    return err;
+}
+
+static gpg_error_t make_private_dir(struct instance *in)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    in->made_dir =
+        gpgrt_bsprintf("%s/latchkey-XXXXXXXXXX", tmp != NULL && tmp[0] == '/' ? tmp : "/tmp");
+    if (in->made_dir == NULL)
+        return gpg_error_from_syserror();
+    if (mkdtemp(in->made_dir) == NULL) {
+        gpg_error_t err = complain(gpg_error_from_syserror(), in->made_dir);
+
+        gpgrt_free(in->made_dir);
+        in->made_dir = NULL;
+        return err;
+    }
+    return 0;
+}
+
+static gpg_error_t choose_ssh_path(struct instance *in, const char *runtime,
+                                   const struct settings *set, const char *socket, bool service)
+{
+    gpg_error_t err;
+
+    if (socket == NULL && !service) {
+        err = make_private_dir(in);
+        if (err != 0)
+            return err;
+        in->ssh_path = gpgrt_bsprintf("%s/agent.%ld", in->made_dir, (long)getpid());
+    } else if (socket != NULL || set->ssh_socket != NULL) {
+        in->ssh_path = gpgrt_strdup(socket != NULL ? socket : set->ssh_socket);
+    } else {
+        in->ssh_path = gpgrt_bsprintf("%s/ssh", runtime);
+    }
+    return in->ssh_path != NULL ? 0 : gpg_error_from_syserror();
+}
+
+static gpg_error_t listen_ctl(struct instance *in, struct server *s, const char *runtime)
+{
+    char *path;
+    gpg_error_t err;
+
+    if (in->owns_hardware)
+        in->dir = gpgrt_strdup(runtime);
+    else if (in->made_dir != NULL)
+        in->dir = gpgrt_strdup(in->made_dir);
+    if (in->dir != NULL)
+        path = gpgrt_bsprintf("%s/ctl", in->dir);
+    else
+        path = gpgrt_bsprintf("%s.ctl", in->ssh_path);
+    if (path == NULL)
+        return gpg_error_from_syserror();
+    err = server_listen(s, SERVER_CTL, path);
+    if (err != 0)
+        complain(err, path);
+    gpgrt_free(path);
+    if (in->dir == NULL)
+        in->dir = gpgrt_strdup(runtime);
+    return err;
+}
+
+gpg_error_t instance_claim(struct instance *in, struct server *s, const struct settings *set,
+                           const char *socket, bool service)
+{
+    char *runtime = path_runtime_dir();
+    bool have_ctl = false;
+    gpg_error_t err;
+
+    *in = (struct instance){.lock_fd = -1};
+    if (runtime == NULL)
+        return gpg_error_from_syserror();
+    err = path_make_private_dir(runtime);
+    if (err != 0) {
+        complain(err, runtime);
+        goto out;
+    }
+    take_lock(in, runtime);
+    err = adopt(in, s, &have_ctl);
+    if (err == 0 && in->ssh_path == NULL) {
+        err = choose_ssh_path(in, runtime, set, socket, service);
+        if (err == 0 && (err = server_listen(s, SERVER_SSH, in->ssh_path)) != 0)
+            complain(err, in->ssh_path);
+    }
+    if (err == 0 && !have_ctl)
+        err = listen_ctl(in, s, runtime);
+    else if (err == 0)
+        in->dir = gpgrt_strdup(runtime);
+    if (err != 0)
+        instance_release(in);
+out:
+    gpgrt_free(runtime);
+    return err;
+}
+
+void instance_release(struct instance *in)
+{
+    if (in->made_dir != NULL)
+        rmdir(in->made_dir);
+    if (in->lock_fd >= 0)
+        close(in->lock_fd);
+    gpgrt_free(in->made_dir);
+    gpgrt_free(in->dir);
+    gpgrt_free(in->ssh_path);
+    *in = (struct instance){.lock_fd = -1};
+}

@@ -1,0 +1,23 @@
+/* Which agent this is among those of the same person: its directory, its sockets, and who holds the hardware. */
+#ifndef LATCHKEY_AGENT_INSTANCE_H
+#define LATCHKEY_AGENT_INSTANCE_H
+
+#include "agent/server.h"
+
+struct instance {
+    char *dir;          /* for the control socket */
+    char *ssh_path;
+    char *made_dir;     /* a directory made for this agent alone, removed at the end; or NULL */
+    int lock_fd;        /* the instance lock, -1: not held */
+    bool owns_hardware;
+};
+
+/* Takes the instance lock if it is free, and listens: descriptors of the service manager first, else SOCKET if given, else
+ * (SERVICE) the settings' or the runtime directory's socket, else one in a new private directory. The control socket is
+ * the runtime directory's for the agent that holds the lock, else beside the ssh socket. What went wrong has been told on
+ * stderr. */
+gpg_error_t instance_claim(struct instance *in, struct server *s, const struct settings *set, const char *socket,
+                           bool service);
+void instance_release(struct instance *in);
+
+#endif

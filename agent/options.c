@@ -1,0 +1,176 @@
+#include "agent/options.h"
+
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: latchkey-agent [-c | -s] [-Dd] [-a SOCKET] [-t LIFE] [COMMAND [ARG ...]]\n"
+    "       latchkey-agent [-c | -s] -k\n"
+    "       latchkey-agent --foreground | --daemon [-a SOCKET] [--log-file FILE]\n"
+    "\n"
+    "An ssh-agent that finds keys on every personal HSM that is plugged in and asks for the\n"
+    "touch, PIN or confirmation that a policy file demands.\n"
+    "\n"
+    "  -a SOCKET        listen there\n"
+    "  -c, -s           print variables for csh, for sh (default: by $SHELL)\n"
+    "  -D               stay in the foreground\n"
+    "  -d               the same, and log to standard error\n"
+    "  -k               end the agent that $SSH_AGENT_PID names\n"
+    "  -t LIFE          life of added keys (90, 10m, 1h ..)\n"
+    "  COMMAND          run it with SSH_AUTH_SOCK set, and end with it\n"
+    "      --foreground run as a service: SIGHUP reloads policy and log\n"
+    "      --daemon     the same in the background\n"
+    "      --log-file FILE\n"
+    "  -v, --verbose    log more\n"
+    "      --help, --version\n"
+    "  -E, -P, -O, -T, -U, -u are taken as ssh-agent(1) takes them; see latchkey-agent(1).\n";
+
+void options_usage(bool to_stderr)
+{
+    fputs(usage, to_stderr ? stderr : stdout);
+}
+
+gpg_error_t options_parse_life(const char *s, unsigned *seconds)
+{
+    static const struct {
+        char letter;
+        unsigned secs;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
+    unsigned long total = 0;
+
+    if (*s == '\0')
+        return gpg_error(GPG_ERR_INV_VALUE);
+    while (*s != '\0') {
+        unsigned long n = 0, unit = 1;
+
+        if (*s < '0' || *s > '9')
+            return gpg_error(GPG_ERR_INV_VALUE);
+        for (; *s >= '0' && *s <= '9'; s++) {
+            n = n * 10 + (unsigned long)(*s - '0');
+            if (n > UINT_MAX)
+                return gpg_error(GPG_ERR_INV_VALUE);
+        }
+        if (*s != '\0') {
+            size_t i = 0;
+
+            while (i < sizeof units / sizeof units[0] && units[i].letter != (*s | 0x20))
+                i++;
+            if (i == sizeof units / sizeof units[0])
+                return gpg_error(GPG_ERR_INV_VALUE);
+            unit = units[i].secs;
+            s++;
+        }
+        total += n * unit;
+        if (total > UINT_MAX)
+            return gpg_error(GPG_ERR_INV_VALUE);
+    }
+    *seconds = (unsigned)total;
+    return 0;
+}
+
+static bool is_csh(const char *shell)
+{
+    size_t n = shell != NULL ? strlen(shell) : 0;
+
+    return n >= 3 && strcmp(shell + n - 3, "csh") == 0;
+}
+
+enum { OPT_FOREGROUND = 256, OPT_DAEMON, OPT_LOG_FILE, OPT_HELP, OPT_VERSION };
+
+static const struct option long_options[] = {
+    {"foreground", no_argument, NULL, OPT_FOREGROUND},
+    {"daemon", no_argument, NULL, OPT_DAEMON},
+    {"log-file", required_argument, NULL, OPT_LOG_FILE},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static gpg_error_t complain(const char *what)
+{
+    fprintf(stderr, "latchkey-agent: %s\nTry: latchkey-agent --help\n", what);
+    return gpg_error(GPG_ERR_SYNTAX);
+}
+
+gpg_error_t options_parse(int argc, char **argv, const char *shell, struct options *out)
+{
+    struct options o = {.mode = MODE_FORK, .csh = is_csh(shell)};
+    bool csh = false, sh = false;
+    int opt;
+
+    optind = 0; /* glibc: start anew, for tests */
+    while ((opt = getopt_long(argc, argv, "+a:cDdE:kO:P:st:TUuv", long_options, NULL)) != -1) {
+        switch (opt) {
+        case 'a':
+            o.socket = optarg;
+            break;
+        case 'c':
+            csh = true;
+            break;
+        case 's':
+            sh = true;
+            break;
+        case 'D':
+            o.mode = MODE_FOREGROUND;
+            break;
+        case 'd':
+            o.mode = MODE_DEBUG;
+            break;
+        case 'k':
+            o.mode = MODE_KILL;
+            break;
+        case 't':
+            if (options_parse_life(optarg, &o.life) != 0) {
+                fprintf(stderr,
+                        "latchkey-agent: -t %s: not a life time: use seconds or 10m, 1h, 2d\n",
+                        optarg);
+                return gpg_error(GPG_ERR_SYNTAX);
+            }
+            break;
+        case 'v':
+            o.verbose++;
+            break;
+        case OPT_FOREGROUND:
+            o.mode = MODE_SERVICE;
+            break;
+        case OPT_DAEMON:
+            o.mode = MODE_DAEMON;
+            break;
+        case OPT_LOG_FILE:
+            o.log_file = optarg;
+            break;
+        case OPT_HELP:
+            o.mode = MODE_HELP;
+            break;
+        case OPT_VERSION:
+            o.mode = MODE_VERSION;
+            break;
+        /* Fingerprints are shown as SHA-256 only; providers are not loaded; sockets are made in private directories. */
+        case 'E':
+        case 'O':
+        case 'P':
+        case 'T':
+        case 'U':
+        case 'u':
+            break;
+        default:
+            return complain("unknown option");
+        }
+    }
+    if (csh && sh)
+        return complain("-c and -s exclude each other");
+    if (csh || sh)
+        o.csh = csh;
+    if (optind < argc) {
+        if (o.mode != MODE_FORK)
+            return complain("a COMMAND goes with none of -D, -d, -k, --foreground, --daemon");
+        o.mode = MODE_COMMAND;
+        o.command = argv + optind;
+    }
+    *out = o;
+    return 0;
+}

@@ -1,0 +1,155 @@
+#include "agent/signals.h"
+
+#include "agent/audit.h"
+#include "agent/hotplug.h"
+#include "agent/policy_watch.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+
+struct signals {
+    struct agent *a;
+    struct server *s;
+    bool service;
+    pthread_t thread;
+    int fd, quit_fd;
+    int parent_fd; /* pidfd, -1: none */
+    atomic_bool quiet;
+};
+
+static void reload(struct signals *g)
+{
+    struct timespec now;
+    char text[64];
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
+             (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    sd_notify(0, text);
+    if (g->a->audit != NULL)
+        audit_reopen(g->a->audit);
+    if (g->a->policy != NULL)
+        policy_reload(g->a->policy);
+    sd_notify(0, "READY=1");
+}
+
+static void act(struct signals *g, int signo)
+{
+    switch (signo) {
+    case SIGHUP:
+        if (g->service)
+            reload(g);
+        else
+            server_stop(g->s);
+        break;
+    case SIGUSR1:
+        if (g->a->hotplug != NULL)
+            hotplug_remove_added(g->a->hotplug);
+        break;
+    default:
+        server_stop(g->s);
+    }
+}
+
+static void *signal_thread(void *arg)
+{
+    struct signals *g = arg;
+
+    for (;;) {
+        struct pollfd p[] = {{.fd = g->fd, .events = POLLIN},
+                             {.fd = g->quit_fd, .events = POLLIN},
+                             {.fd = g->parent_fd, .events = POLLIN}};
+        struct signalfd_siginfo info;
+
+        if (poll(p, 3, -1) < 0 && errno != EINTR)
+            return NULL;
+        if (p[1].revents != 0)
+            return NULL;
+        if (p[2].revents != 0) {
+            server_stop(g->s);
+            close(g->parent_fd);
+            g->parent_fd = -1;
+        }
+        if ((p[0].revents & POLLIN) != 0 && read(g->fd, &info, sizeof info) == sizeof info &&
+            !g->quiet)
+            act(g, (int)info.ssi_signo);
+    }
+}
+
+static sigset_t our_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    return set;
+}
+
+void signals_block(void)
+{
+    sigset_t set = our_signals();
+
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+gpg_error_t signals_start(struct agent *a, struct server *s, bool service, pid_t parent,
+                          struct signals **out)
+{
+    struct signals *g = gpgrt_calloc(1, sizeof *g);
+    sigset_t set = our_signals();
+    int rc;
+
+    if (g == NULL)
+        return gpg_error_from_syserror();
+    *g = (struct signals){.a = a, .s = s, .service = service, .parent_fd = -1};
+    g->fd = signalfd(-1, &set, SFD_CLOEXEC);
+    g->quit_fd = eventfd(0, EFD_CLOEXEC);
+    if (parent != 0) {
+        g->parent_fd = (int)syscall(SYS_pidfd_open, parent, 0);
+        if (g->parent_fd < 0 || getppid() != parent)
+            server_stop(s); /* it is gone already */
+    }
+    if (g->fd < 0 || g->quit_fd < 0)
+        rc = errno;
+    else
+        rc = pthread_create(&g->thread, NULL, signal_thread, g);
+    if (rc != 0) {
+        gpgrt_free(g);
+        return gpg_error_from_errno(rc);
+    }
+    *out = g;
+    return 0;
+}
+
+void signals_quiet(struct signals *g)
+{
+    if (g != NULL)
+        g->quiet = true;
+}
+
+void signals_stop(struct signals *g)
+{
+    uint64_t one = 1;
+
+    if (g == NULL)
+        return;
+    if (write(g->quit_fd, &one, sizeof one) == sizeof one)
+        pthread_join(g->thread, NULL);
+    close(g->fd);
+    close(g->quit_fd);
+    if (g->parent_fd >= 0)
+        close(g->parent_fd);
+    gpgrt_free(g);
+}
