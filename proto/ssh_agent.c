@@ -312,6 +312,7 @@ void ssh_agent_list_begin(struct ssh_agent_list *l, struct buf *b)
 {
     l->b = b;
     l->n = 0;
+    l->full = false;
     l->start = frame_begin(b, SSH_AGENT_IDENTITIES_ANSWER);
     buf_put_u32(b, 0);
 }
@@ -324,7 +325,9 @@ void ssh_agent_list_add(struct ssh_agent_list *l, struct rd key_blob, const char
         return;
     /* A client that finds more drops the connection, and the person is left without any key. */
     if (l->n == SSH_AGENT_MAX_IDENTITIES || more > SSH_AGENT_MAX_MESSAGE - used) {
-        gpgrt_log_info("the list of keys is full: \"%s\" is left out\n", comment);
+        if (!l->full)
+            gpgrt_log_info("the list of keys is full after %u of them\n", (unsigned)l->n);
+        l->full = true;
         return;
     }
     buf_put_string(l->b, key_blob.p, key_blob.n);

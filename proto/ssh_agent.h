@@ -112,6 +112,7 @@ struct ssh_agent_list {
     struct buf *b;
     size_t start;
     uint32_t n;
+    bool full; /* an identity was left out: clients take no more than SSH_AGENT_MAX_IDENTITIES, _MESSAGE octets */
 };
 void ssh_agent_list_begin(struct ssh_agent_list *l, struct buf *b);
 void ssh_agent_list_add(struct ssh_agent_list *l, struct rd key_blob, const char *comment);

@@ -22,6 +22,9 @@ static gpg_error_t gcrypt_data(const struct key *k, const struct tosign *t, gcry
     if (k->algo == KEY_RSA)
         return gcry_sexp_build(out, NULL, "(data(flags pkcs1)(hash %s %b))",
                                gcry_md_algo_name(t->hash), n, t->data.p);
+    /* The leftmost bits count (FIPS 186-4 6.4), which raw data does not see to. */
+    if (t->data.n > (k->nbits + 7) / 8)
+        n = (int)(k->nbits + 7) / 8;
     return gcry_sexp_build(out, NULL, "(data(flags raw)(value %b))", n, t->data.p);
 }
 

@@ -123,7 +123,8 @@ static inline gcry_sexp_t pair_sign(const struct pair *p, const struct tosign *t
         ck_ok(gcry_sexp_build(&data, NULL, "(data(flags eddsa)(hash-algo sha512)(value %b))", n,
                               t->data.p));
     else
-        ck_ok(gcry_sexp_build(&data, NULL, "(data(flags raw)(value %b))", n, t->data.p));
+        ck_ok(gcry_sexp_build(&data, NULL, "(data(flags rfc6979)(hash %s %b))",
+                              gcry_md_algo_name(t->hash), n, t->data.p));
     ck_ok(gcry_pk_sign(&sig, data, p->secret));
     gcry_sexp_release(data);
     return sig;
@@ -213,7 +214,7 @@ static inline bool next_frame(FILE *f, char tag[16], struct buf *b)
             continue;
         *hex++ = 0;
         hex[strcspn(hex, "\n")] = 0;
-        snprintf(tag, 16, "%s", line);
+        snprintf(tag, 16, "%.15s", line);
         buf_reset(b);
         put_hex(b, hex);
         ck_assert_uint_ge(b->len, 5);
