@@ -93,9 +93,11 @@ static void run_child(const struct child_spec *s, pid_t parent, int *moved, int 
         (void)sigaction(sig, &dfl, NULL);
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
-        _exit(127); /* the agent died before it could be noticed */
+    if (!s->outlives) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() != parent)
+            _exit(127); /* the agent died before it could be noticed */
+    }
     if (place_fds(s, moved, limit))
         execve(s->path, s->argv, s->envp != NULL ? s->envp : environ);
     _exit(127);

@@ -40,7 +40,8 @@ gpg_error_t token_start(const struct token_spec *spec, void (*on_eof)(struct tok
                         void *arg, struct token **out);
 struct token *token_ref(struct token *t);
 void token_unref(struct token *t);
-/* Ends the process; every job on it fails with GPG_ERR_CARD_REMOVED (or GPG_ERR_ENODEV for a
+/* Ends the process, after which ON_EOF is not called any more (so not to be used from within it);
+ * every job on it fails with GPG_ERR_CARD_REMOVED (or GPG_ERR_ENODEV for a
  * non-card). Returns at once; the process is reaped in the background, by force if need be. */
 void token_stop(struct token *t);
 bool token_gone(struct token *t);

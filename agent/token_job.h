@@ -67,6 +67,7 @@ struct token {
     unsigned nqueued;
     bool gone;     /* no more jobs */
     bool stopping; /* we ended it ourselves */
+    bool telling;  /* on_eof is running */
     struct info_box *info;
     void (*on_eof)(struct token *t, void *arg);
     void *arg;

@@ -90,6 +90,9 @@ void token_stop(struct token *t)
 {
     pthread_mutex_lock(&t->mutex);
     t->stopping = true;
+    /* Who stopped it may take away what on_eof needs. */
+    while (t->telling)
+        pthread_cond_wait(&t->work, &t->mutex);
     pthread_mutex_unlock(&t->mutex);
     token_fail(t);
 }
@@ -110,12 +113,17 @@ static void on_exit_of_process(void *arg, int status)
     bool by_itself;
 
     (void)status;
-    pthread_mutex_lock(&t->mutex);
-    by_itself = !t->stopping;
-    pthread_mutex_unlock(&t->mutex);
     token_fail(t);
-    if (by_itself && t->on_eof != NULL)
+    pthread_mutex_lock(&t->mutex);
+    by_itself = t->telling = !t->stopping && t->on_eof != NULL;
+    pthread_mutex_unlock(&t->mutex);
+    if (by_itself) {
         t->on_eof(t, t->arg);
+        pthread_mutex_lock(&t->mutex);
+        t->telling = false;
+        pthread_cond_broadcast(&t->work);
+        pthread_mutex_unlock(&t->mutex);
+    }
     token_unref(t);
 }
 

@@ -1,0 +1,488 @@
+#include "agent/hotplug_slots.h"
+
+#include "agent/child.h"
+#include "agent/grants.h"
+#include "agent/keyring.h"
+#include "agent/lock.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LEARN_TIMEOUT_S 30u
+#define RESTART_MS      250
+#define RESTART_MAX_MS  30000
+#define STEADY_MS       10000 /* ready that long: what comes next is a new trouble */
+#define MAX_PAST        32u
+
+static struct slot *find_reader(struct hotplug *h, const char *reader)
+{
+    struct slot *s;
+
+    TAILQ_FOREACH(s, &h->slots, link)
+    if (strcmp(s->reader, reader) == 0)
+        return s;
+    return NULL;
+}
+
+static struct slot *find_token(struct hotplug *h, const struct token *t)
+{
+    struct slot *s;
+
+    TAILQ_FOREACH(s, &h->slots, link)
+    if (s->token == t)
+        return s;
+    return NULL;
+}
+
+/* --- starting ------------------------------------------------------------------------------------ */
+
+struct learner {
+    struct hotplug *h;
+    struct token *token;
+};
+
+static void *learn(void *arg)
+{
+    struct learner *l = arg;
+
+    hotplug_post(l->h, EVENT_LEARNT, l->token, token_learn(l->token, false));
+    token_unref(l->token);
+    pthread_mutex_lock(&l->h->mutex);
+    l->h->nlearning--;
+    pthread_cond_broadcast(&l->h->settled_changed);
+    pthread_mutex_unlock(&l->h->mutex);
+    gpgrt_free(l);
+    return NULL;
+}
+
+/* Reading a card takes as long as it takes; nobody else waits for it. */
+static gpg_error_t start_learning(struct hotplug *h, struct token *t)
+{
+    struct learner *l = gpgrt_calloc(1, sizeof *l);
+    pthread_attr_t detached;
+    pthread_t thread;
+    int rc;
+
+    if (l == NULL)
+        return gpg_error_from_syserror();
+    l->h = h;
+    l->token = token_ref(t);
+    pthread_mutex_lock(&h->mutex);
+    h->nlearning++;
+    pthread_mutex_unlock(&h->mutex);
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    rc = pthread_create(&thread, &detached, learn, l);
+    pthread_attr_destroy(&detached);
+    if (rc == 0)
+        return 0;
+    pthread_mutex_lock(&h->mutex);
+    h->nlearning--;
+    pthread_mutex_unlock(&h->mutex);
+    token_unref(l->token);
+    gpgrt_free(l);
+    return gpg_error_from_errno(rc);
+}
+
+static void on_eof(struct token *t, void *arg)
+{
+    hotplug_post(arg, EVENT_EOF, t, 0);
+}
+
+static void retry_later(struct slot *s)
+{
+    int64_t ms = RESTART_MS;
+
+    for (unsigned i = 0; i < s->failures && ms < RESTART_MAX_MS; i++)
+        ms *= 2;
+    s->failures++;
+    s->restart_at_ms = monotonic_ms() + (ms < RESTART_MAX_MS ? ms : RESTART_MAX_MS);
+}
+
+static void set_problem(struct hotplug *h, struct slot *s, const char *text)
+{
+    char *copy = gpgrt_strdup(text);
+
+    pthread_mutex_lock(&h->mutex);
+    gpgrt_free(s->problem);
+    s->problem = copy;
+    s->state = SLOT_UNREADABLE;
+    hotplug_changed(h);
+    pthread_mutex_unlock(&h->mutex);
+}
+
+static void slot_start(struct hotplug *h, struct slot *s)
+{
+    const struct token_spec spec = {.program = h->a->token_program,
+                                    .kind = "pcsc",
+                                    .arg = s->reader,
+                                    .nchannels = 1,
+                                    .learn_timeout_s = LEARN_TIMEOUT_S};
+    struct token *t = NULL;
+    gpg_error_t err;
+
+    s->restart_at_ms = INT64_MAX;
+    err = token_start(&spec, on_eof, h, &t);
+    if (err == 0) {
+        pthread_mutex_lock(&h->mutex);
+        s->token = t;
+        s->state = SLOT_STARTING;
+        pthread_mutex_unlock(&h->mutex);
+        err = start_learning(h, t);
+    }
+    if (err != 0) {
+        gpgrt_log_error("%s: no process for it: %s\n", s->reader, gpg_strerror(err));
+        set_problem(h, s, gpg_strerror(err));
+        retry_later(s);
+    }
+}
+
+/* --- ending -------------------------------------------------------------------------------------- */
+
+/* Ends the process and takes away everything that rests on it. */
+static void slot_drop_token(struct hotplug *h, struct slot *s)
+{
+    struct token *t = s->token;
+
+    if (t == NULL)
+        return;
+    token_stop(t);
+    keyring_remove_token(h->a->keyring, t);
+    if (s->name != NULL)
+        grants_wipe_token(h->a->grants, s->name);
+    pthread_mutex_lock(&h->mutex);
+    s->token = NULL;
+    pthread_mutex_unlock(&h->mutex);
+    token_unref(t);
+}
+
+static void forget_past(struct hotplug *h, const char *name)
+{
+    struct past *p, *next;
+
+    for (p = TAILQ_FIRST(&h->past); p != NULL; p = next) {
+        next = TAILQ_NEXT(p, link);
+        if (name == NULL || strcmp(p->name, name) == 0) {
+            TAILQ_REMOVE(&h->past, p, link);
+            h->npast--;
+            gpgrt_free(p->name);
+            gpgrt_free(p);
+        }
+    }
+}
+
+/* The mutex is held. */
+static void remember_past(struct hotplug *h, const struct slot *s, bool pulled)
+{
+    struct past *p = gpgrt_calloc(1, sizeof *p), *last;
+
+    if (p == NULL)
+        return;
+    *p = (struct past){
+        .name = gpgrt_strdup(s->name), .pulled = pulled, .bus = s->bus, .dev = s->dev};
+    if (p->name == NULL) {
+        gpgrt_free(p);
+        return;
+    }
+    forget_past(h, s->name);
+    TAILQ_INSERT_HEAD(&h->past, p, link);
+    if (++h->npast > MAX_PAST) {
+        last = TAILQ_LAST(&h->past, pasts);
+        TAILQ_REMOVE(&h->past, last, link);
+        h->npast--;
+        gpgrt_free(last->name);
+        gpgrt_free(last);
+    }
+}
+
+static void slot_free(struct slot *s)
+{
+    gpgrt_free(s->reader);
+    gpgrt_free(s->problem);
+    gpgrt_free(s->name);
+    gpgrt_free(s);
+}
+
+/* The name reaches the command as a variable, never as a part of its text. */
+static void run_on_unplug(struct hotplug *h, const char *name)
+{
+    const char *command = h->a->settings->on_unplug;
+    char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)command,
+                    NULL};
+    static const int null_fds[] = {-1, -1, -1};
+    struct child *c = NULL;
+    size_t n = 0;
+    char **env, *var;
+
+    if (command == NULL)
+        return;
+    while (environ[n] != NULL)
+        n++;
+    env = gpgrt_calloc(n + 2, sizeof *env);
+    var = gpgrt_bsprintf("LATCHKEY_TOKEN=%s", name);
+    if (env != NULL && var != NULL) {
+        const struct child_spec spec = {.path = "/bin/sh",
+                                        .argv = argv,
+                                        .envp = env,
+                                        .fds = null_fds,
+                                        .nfds = 3,
+                                        .keep_stderr = true,
+                                        .outlives = true};
+        gpg_error_t err;
+
+        env[0] = var; /* first: an inherited one is not looked at */
+        memcpy(env + 1, environ, n * sizeof *env);
+        err = child_start(&spec, NULL, NULL, &c);
+        if (err != 0)
+            gpgrt_log_error("OnUnplug: %s\n", gpg_strerror(err));
+    }
+    child_release(c);
+    gpgrt_free(var);
+    gpgrt_free(env);
+}
+
+static void act_on_pull(struct hotplug *h, const char *name)
+{
+    gpgrt_log_info("%s: pulled\n", name);
+    if (!h->a->settings->lock_on_unplug_token)
+        lock_now(h->a, LOCK_PULLED, name);
+}
+
+/* Ends the slot. PULLED locks, if the token had been of use; a blank card in a reader is nobody's
+ * reason to lock. */
+static void slot_end(struct hotplug *h, struct slot *s, bool pulled)
+{
+    if (s->usable && pulled)
+        act_on_pull(h, s->name);
+    else if (s->usable)
+        gpgrt_log_info("%s: lost\n", s->name);
+    slot_drop_token(h, s);
+    pthread_mutex_lock(&h->mutex);
+    TAILQ_REMOVE(&h->slots, s, link);
+    if (s->usable)
+        remember_past(h, s, pulled);
+    hotplug_changed(h);
+    pthread_mutex_unlock(&h->mutex);
+    if (pulled && s->usable)
+        run_on_unplug(h, s->name);
+    slot_free(s);
+}
+
+/* The reader's word may come before the kernel's: a token that was taken for lost turns out to have
+ * been pulled. */
+static void past_removed(struct hotplug *h, int bus, int dev)
+{
+    struct past *p;
+    char *name = NULL;
+
+    pthread_mutex_lock(&h->mutex);
+    TAILQ_FOREACH(p, &h->past, link)
+    {
+        if (p->pulled || p->bus != bus || p->dev != dev)
+            continue;
+        p->pulled = true;
+        name = gpgrt_strdup(p->name);
+        hotplug_changed(h);
+        break;
+    }
+    pthread_mutex_unlock(&h->mutex);
+    if (p == NULL)
+        return;
+    act_on_pull(h, name != NULL ? name : "a token");
+    run_on_unplug(h, name != NULL ? name : "");
+    gpgrt_free(name);
+}
+
+/* The process is no more, the card may still be there: start anew. */
+static void slot_lost(struct hotplug *h, struct slot *s)
+{
+    gpgrt_log_info("%s: lost, started anew\n", s->name != NULL ? s->name : s->reader);
+    slot_drop_token(h, s);
+    if (s->state == SLOT_READY && monotonic_ms() - s->ready_since_ms > STEADY_MS)
+        s->failures = 0;
+    pthread_mutex_lock(&h->mutex);
+    s->state = SLOT_LOST;
+    hotplug_changed(h);
+    pthread_mutex_unlock(&h->mutex);
+    retry_later(s);
+}
+
+/* --- what happens to readers ------------------------------------------------------------------------ */
+
+void slots_card_in(struct hotplug *h, const struct watch_line *w)
+{
+    struct slot *s = find_reader(h, w->reader);
+
+    /* The same stay of the same card, told again. */
+    if (s != NULL && s->events == w->events)
+        return;
+    if (s != NULL)
+        slot_end(h, s, !s->contactless);
+    s = gpgrt_calloc(1, sizeof *s);
+    if (s == NULL)
+        return;
+    s->reader = gpgrt_strdup(w->reader);
+    if (s->reader == NULL) {
+        gpgrt_free(s);
+        return;
+    }
+    s->contactless = w->contactless;
+    s->bus = w->bus;
+    s->dev = w->dev;
+    s->events = w->events;
+    pthread_mutex_lock(&h->mutex);
+    TAILQ_INSERT_TAIL(&h->slots, s, link);
+    hotplug_changed(h);
+    pthread_mutex_unlock(&h->mutex);
+    slot_start(h, s);
+}
+
+void slots_card_out(struct hotplug *h, const char *reader)
+{
+    struct slot *s = find_reader(h, reader);
+
+    if (s != NULL)
+        slot_end(h, s, !s->contactless);
+}
+
+/* A reader that goes with its card in it was unplugged, unless the kernel still has the device: then
+ * a driver or another program took it. Where the kernel cannot be asked, the careful answer. */
+void slots_reader_gone(struct hotplug *h, const char *reader)
+{
+    struct slot *s = find_reader(h, reader);
+    bool still_there = false;
+
+    if (s == NULL)
+        return;
+    if (s->bus >= 0 && s->dev >= 0)
+        still_there = usb_has(s->bus, s->dev);
+    slot_end(h, s, !s->contactless && !still_there);
+}
+
+void slots_service_gone(struct hotplug *h)
+{
+    struct slot *s;
+
+    while ((s = TAILQ_FIRST(&h->slots)) != NULL)
+        slot_end(h, s, false);
+}
+
+void slots_usb_removed(struct hotplug *h, int bus, int dev)
+{
+    struct slot *s, *next;
+
+    for (s = TAILQ_FIRST(&h->slots); s != NULL; s = next) {
+        next = TAILQ_NEXT(s, link);
+        if (s->bus == bus && s->dev == dev)
+            slot_end(h, s, true);
+    }
+    past_removed(h, bus, dev);
+}
+
+/* --- what happens to processes ---------------------------------------------------------------------- */
+
+static bool hopeless(gpg_error_t err)
+{
+    switch (gpg_err_code(err)) {
+    case GPG_ERR_NOT_SUPPORTED:
+    case GPG_ERR_UNSUPPORTED_OPERATION:
+    case GPG_ERR_CARD_NOT_INITIALIZED:
+    case GPG_ERR_NOT_FOUND:
+    case GPG_ERR_NOT_IMPLEMENTED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void slot_ready(struct hotplug *h, struct slot *s, const struct token_info *info)
+{
+    char *name = gpgrt_strdup(info->name), *old;
+    gpg_error_t err =
+        name != NULL ? keyring_set_token(h->a->keyring, s->token) : gpg_error_from_syserror();
+
+    if (err != 0) {
+        gpgrt_free(name);
+        set_problem(h, s, gpg_strerror(err));
+        slot_drop_token(h, s);
+        retry_later(s);
+        return;
+    }
+    pthread_mutex_lock(&h->mutex);
+    old = s->name;
+    s->name = name;
+    s->state = SLOT_READY;
+    s->usable = true;
+    s->ready_since_ms = monotonic_ms();
+    s->contactless |= info->contactless;
+    if (info->bus >= 0 && info->dev >= 0) {
+        s->bus = info->bus;
+        s->dev = info->dev;
+    }
+    forget_past(h, name);
+    hotplug_changed(h);
+    pthread_mutex_unlock(&h->mutex);
+    gpgrt_free(old);
+    gpgrt_log_info("%s: ready in %s\n", name, s->reader);
+}
+
+void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
+{
+    struct slot *s = find_token(h, t);
+    const struct token_info *info;
+
+    if (s == NULL)
+        return; /* the card went meanwhile */
+    info = err == 0 ? token_info_get(t) : NULL;
+    if (info != NULL && info->key_lines[0] != NULL) {
+        slot_ready(h, s, info);
+    } else if (info != NULL || hopeless(err)) {
+        set_problem(h, s, info != NULL ? "no keys on it" : "no application that latchkey knows");
+        slot_drop_token(h, s);
+    } else {
+        gpgrt_log_error("%s: cannot be read: %s\n", s->reader, gpg_strerror(err));
+        set_problem(h, s, gpg_strerror(err));
+        slot_drop_token(h, s);
+        retry_later(s);
+    }
+    token_info_put(info);
+}
+
+void slots_eof(struct hotplug *h, struct token *t)
+{
+    struct slot *s = find_token(h, t);
+
+    if (s != NULL)
+        slot_lost(h, s);
+}
+
+int64_t slots_restart_due(struct hotplug *h)
+{
+    int64_t now = monotonic_ms(), next = INT64_MAX;
+    struct slot *s;
+
+    TAILQ_FOREACH(s, &h->slots, link)
+    if (s->restart_at_ms <= now)
+        slot_start(h, s);
+    TAILQ_FOREACH(s, &h->slots, link)
+    if (s->restart_at_ms < next)
+        next = s->restart_at_ms;
+    return next == INT64_MAX ? -1 : next > now ? next - now : 0;
+}
+
+void slots_free(struct hotplug *h)
+{
+    struct slot *s;
+
+    while ((s = TAILQ_FIRST(&h->slots)) != NULL) {
+        slot_drop_token(h, s);
+        pthread_mutex_lock(&h->mutex);
+        TAILQ_REMOVE(&h->slots, s, link);
+        pthread_mutex_unlock(&h->mutex);
+        slot_free(s);
+    }
+    pthread_mutex_lock(&h->mutex);
+    forget_past(h, NULL);
+    pthread_mutex_unlock(&h->mutex);
+}

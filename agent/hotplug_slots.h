@@ -1,0 +1,132 @@
+/* The inside of hotplug.c, hotplug_slots.c, hotplug_pcsc.c and hotplug_usb.c. One thread, the loop
+ * of hotplug.c, makes every change; others read under the mutex or send events. */
+#ifndef LATCHKEY_AGENT_HOTPLUG_SLOTS_H
+#define LATCHKEY_AGENT_HOTPLUG_SLOTS_H
+
+#include "agent/hotplug.h"
+#include "agent/token_lines.h"
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+/* A slot: a reader with a card in it.
+ *
+ *   SLOT_STARTING --- LEARN ok, keys ------> SLOT_READY
+ *       |  ^                                    |
+ *       |  '------- restart_at_ms ---------- SLOT_LOST <--- the process ended, pcscd went
+ *       '------- LEARN failed -----------> SLOT_UNREADABLE (tried again later, unless hopeless)
+ *
+ * A card that is taken out ends the slot from every state; it was pulled if it had ever been usable
+ * in this stay and the reader has contacts. */
+enum slot_state { SLOT_STARTING, SLOT_READY, SLOT_LOST, SLOT_UNREADABLE };
+
+struct slot {
+    TAILQ_ENTRY(slot) link; /* hotplug::slots */
+    char *reader;
+    enum slot_state state;
+    char *problem;       /* SLOT_UNREADABLE */
+    struct token *token; /* reference; NULL when there is no process */
+    char *name;          /* the token's, once learnt; NULL before */
+    bool usable;         /* was READY since the card came */
+    bool contactless;
+    int bus, dev;
+    long events;
+    int64_t restart_at_ms; /* INT64_MAX: not */
+    unsigned failures;
+    int64_t ready_since_ms;
+};
+
+/* A token that was there. */
+struct past {
+    TAILQ_ENTRY(past) link; /* hotplug::past, latest first */
+    char *name;
+    bool pulled; /* else lost */
+    int bus, dev;
+};
+
+/* A token that has shown a proof: its name and what keys it had, so that another card of that name
+ * is not taken for it. */
+struct verified {
+    TAILQ_ENTRY(verified) link;
+    char *name;
+    uint8_t keys[32];
+};
+
+enum event_kind { EVENT_LEARNT, EVENT_EOF };
+struct event {
+    STAILQ_ENTRY(event) link; /* hotplug::events */
+    enum event_kind kind;
+    struct token *token; /* reference */
+    gpg_error_t err;
+};
+
+struct watched {
+    TAILQ_ENTRY(watched) link;
+    int fd;
+};
+
+struct hotplug {
+    struct agent *a;
+    pthread_mutex_t mutex;
+    pthread_cond_t settled_changed;
+    pthread_t loop, expiry;
+    bool loop_runs, expiry_runs, stop;
+    int wake_fd;
+    STAILQ_HEAD(events, event) events;
+    TAILQ_HEAD(slots, slot) slots;
+    TAILQ_HEAD(pasts, past) past;
+    TAILQ_HEAD(verifieds, verified) verified;
+    TAILQ_HEAD(watcheds, watched) watched;
+    unsigned npast, nverified, nlearning;
+    /* software */
+    pthread_mutex_t software_mutex; /* held while it is being started */
+    struct token *software;
+    int64_t software_started_ms;
+    /* the first scan */
+    bool settled;
+    int64_t scan_quiet_ms; /* when the watcher's first words are complete; INT64_MAX: not yet */
+    /* watch-pcsc: the loop's alone */
+    struct child *watcher;
+    int watch_fd;
+    int64_t watch_restart_ms;
+    unsigned watch_failures;
+    struct buf watch_line;
+    /* udev: the loop's alone */
+    struct udev *udev;
+    struct udev_monitor *monitor;
+};
+
+/* --- hotplug.c */
+void hotplug_post(struct hotplug *h, enum event_kind kind, struct token *t, gpg_error_t err);
+/* Tells watchers of a change, and that the first scan may be over. The mutex is held. */
+void hotplug_changed(struct hotplug *h);
+
+/* --- hotplug_slots.c: all from the loop, without the mutex */
+void slots_card_in(struct hotplug *h, const struct watch_line *w);
+/* The card left the reader: pulled, or lost when it never touched it. */
+void slots_card_out(struct hotplug *h, const char *reader);
+/* The reader left. */
+void slots_reader_gone(struct hotplug *h, const char *reader);
+/* pcscd is gone: everything in its readers is lost. */
+void slots_service_gone(struct hotplug *h);
+/* The kernel removed the usb_device. */
+void slots_usb_removed(struct hotplug *h, int bus, int dev);
+void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err);
+void slots_eof(struct hotplug *h, struct token *t);
+/* Starts again what is due; gives ms until the next one is, -1: none. */
+int64_t slots_restart_due(struct hotplug *h);
+void slots_free(struct hotplug *h);
+
+/* --- hotplug_pcsc.c: the watcher's process */
+void pcsc_start_if_due(struct hotplug *h);
+void pcsc_readable(struct hotplug *h);
+void pcsc_stop(struct hotplug *h);
+
+/* --- hotplug_usb.c: the kernel's own word on devices that leave. -1 without it. */
+int usb_open(struct hotplug *h);
+void usb_readable(struct hotplug *h);
+void usb_close(struct hotplug *h);
+/* Does the kernel surely still have the device? */
+bool usb_has(int bus, int dev);
+
+#endif
