@@ -78,6 +78,7 @@ START_TEST(forms)
     }
     gcry_sexp_release(back);
     ck_assert(sig_from_raw(p.pub, rd_of(raw.data, 0), &back) != 0);
+    raw.data[0] = 1; /* a leading zero would not count */
     buf_put_u8(&raw, 1);
     ck_assert(sig_from_raw(p.pub, buf_rd(&raw), &back) != 0);
     gcry_sexp_release(sig);
