@@ -1,0 +1,64 @@
+/* What a driver fills in: one constant struct per kind of token. Drivers are straight-line, blocking code; what a token
+ * must tell is data, what it needs of the person it asks through struct driver_io. */
+#ifndef LATCHKEY_DEVICES_DRIVER_H
+#define LATCHKEY_DEVICES_DRIVER_H
+
+#include "proto/key.h"
+
+/* A question or notice to the broker, in the middle of an operation. */
+struct pin_request {
+    const char *ref;  /* "81", "82", "83": which PIN */
+    int tries;        /* left before this attempt; -1 unknown */
+    bool wrong;       /* the previous one was wrong */
+    int min, max;     /* lengths in octets, 0 not known */
+};
+struct driver_io {
+    /* Asks for a PIN (PIN: BUF_INIT_SECURE). Never with a PC/SC transaction open. GPG_ERR_CANCELED: none will come. */
+    gpg_error_t (*ask_pin)(void *arg, const struct pin_request *q, struct buf *pin);
+    /* A touch is being waited for, or no longer. */
+    void (*touch)(void *arg, bool waiting);
+    /* The broker gave this operation up: end it where that can be. */
+    bool (*canceled)(void *arg);
+    void *arg;
+};
+
+struct driver_op {
+    const char *key_id;
+    const char *use;     /* for logs */
+    struct tosign input; /* SIGN; DECRYPT has the (enc-val ..) in data */
+    long pin_age;        /* seconds; -1 any, 0 typed for this */
+    bool drop, want_touch;
+    const struct driver_io *io;
+    /* out: what was shown for it */
+    bool pin_typed, pin_cached, touched;
+};
+
+struct driver {
+    const char *kind; /* first argument of latchkey-token */
+    const char *help; /* one line */
+    bool wants_arg;
+    bool many_channels; /* operations may run at once, a thread a channel */
+    gpg_error_t (*open)(const char *arg, void **state);
+    void (*close)(void *state);
+    /* Appends "TOKEN ..\n" and a "KEY ..\n" per key (proto/token_protocol.h). */
+    gpg_error_t (*learn)(void *state, bool refresh, struct buf *lines);
+    gpg_error_t (*sign)(void *state, struct driver_op *op, gcry_sexp_t *sig);
+    /* Optional from here on. RESULT is secure. */
+    gpg_error_t (*decrypt)(void *state, struct driver_op *op, struct buf *result);
+    gpg_error_t (*verify)(void *state, struct driver_op *op, const char *ref);
+    void (*forget)(void *state);
+    /* Appends the new key's "KEY .." fields (no line end) to LINE. */
+    gpg_error_t (*add_key)(void *state, struct rd body, const char *comment, struct buf *line);
+    gpg_error_t (*delete_key)(void *state, const char *key_id);
+    void (*delete_all)(void *state);
+};
+
+/* NULL-ended table of all drivers: main.c. */
+extern const struct driver *const drivers[];
+extern const struct driver driver_software, driver_pcsc;
+
+/* Appends the fields of a KEY line that follow from the key itself: id=, pub=, and what CAPS ("s", "e", "a") and FAMILY
+ * say. */
+gpg_error_t driver_put_key(struct buf *line, const char *id, const struct key *k, const char *caps, const char *family);
+
+#endif

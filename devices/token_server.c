@@ -1,0 +1,446 @@
+#include "devices/token_server.h"
+
+#include "proto/token_protocol.h"
+
+#include <assuan.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* An ssh message at most, and some room. */
+#define MAX_DATA     (300u * 1024u)
+#define MAX_PIN      1024u
+#define MAX_CHANNELS 64u
+
+struct server {
+    const struct driver *d;
+    void *state;
+    unsigned nchannels;
+    atomic_bool canceled[MAX_CHANNELS];
+    atomic_uint open_channels;
+    atomic_uint failure; /* gpg_error_t that ends the process */
+};
+
+struct channel {
+    struct server *s;
+    unsigned index;
+    assuan_context_t ctx;
+    pthread_t thread;
+};
+
+/* --- to the broker ---------------------------------------------------------------------------------------------------- */
+
+static gpg_error_t send_status(struct channel *c, const char *keyword, struct buf *fields)
+{
+    const char *text = buf_cstr(fields);
+
+    return text != NULL ? assuan_write_status(c->ctx, keyword, text) : gpg_error(GPG_ERR_ENOMEM);
+}
+
+static gpg_error_t inquire(struct channel *c, const char *line, size_t max, bool secret,
+                           struct buf *out)
+{
+    unsigned char *data = NULL;
+    size_t len = 0;
+    gpg_error_t err;
+
+    if (secret)
+        assuan_begin_confidential(c->ctx);
+    err = assuan_inquire(c->ctx, line, &data, &len, max);
+    if (secret)
+        assuan_end_confidential(c->ctx);
+    if (err == 0)
+        buf_put(out, data, len);
+    if (data != NULL)
+        explicit_bzero(data, len);
+    assuan_free(c->ctx, data);
+    return err != 0 ? err : buf_err(out);
+}
+
+static gpg_error_t ask_pin(void *arg, const struct pin_request *q, struct buf *pin)
+{
+    struct channel *c = arg;
+    struct buf line = BUF_INIT;
+    gpg_error_t err;
+
+    if (c->s->canceled[c->index])
+        return gpg_error(GPG_ERR_CANCELED);
+    field_put(&line, "ref", q->ref);
+    field_put_int(&line, "tries", q->tries);
+    if (q->tries == 1)
+        field_put_int(&line, "last", 1);
+    if (q->wrong)
+        field_put(&line, "error", "wrong");
+    if (q->min > 0)
+        field_put_int(&line, "min", q->min);
+    if (q->max > 0)
+        field_put_int(&line, "max", q->max);
+    {
+        struct buf whole = BUF_INIT;
+
+        buf_printf(&whole, "PIN %s", buf_cstr(&line) != NULL ? buf_cstr(&line) : "");
+        err = buf_cstr(&whole) != NULL ? inquire(c, buf_cstr(&whole), MAX_PIN, true, pin)
+                                       : gpg_error(GPG_ERR_ENOMEM);
+        buf_free(&whole);
+    }
+    buf_free(&line);
+    if (err == 0 && pin->len == 0)
+        err = gpg_error(GPG_ERR_CANCELED);
+    return gpg_err_code(err) == GPG_ERR_ASS_CANCELED ? gpg_error(GPG_ERR_CANCELED) : err;
+}
+
+static void tell_touch(void *arg, bool waiting)
+{
+    struct channel *c = arg;
+
+    (void)assuan_write_status(c->ctx, "TOUCH", waiting ? "wait" : "done");
+}
+
+static bool was_canceled(void *arg)
+{
+    struct channel *c = arg;
+
+    return c->s->canceled[c->index];
+}
+
+static gpg_error_t tell_shown(struct channel *c, const struct driver_op *op)
+{
+    struct buf line = BUF_INIT;
+    gpg_error_t err;
+
+    if (op->pin_typed || op->pin_cached)
+        field_put(&line, "pin", op->pin_typed ? "typed" : "cached");
+    if (op->touched)
+        field_put_int(&line, "touch", 1);
+    err = send_status(c, "SHOWN", &line);
+    buf_free(&line);
+    return err;
+}
+
+/* --- verbs --------------------------------------------------------------------------------------------------------------- */
+
+/* An operation's arguments; KEY_ID and USE are owned. */
+static gpg_error_t parse_op(struct channel *c, const char *line, const struct driver_io *io,
+                            struct driver_op *op, char **key_id, char **use)
+{
+    long hash = 0, flag = 0;
+    gpg_error_t err;
+
+    *op = (struct driver_op){.io = io};
+    c->s->canceled[c->index] = false;
+    if ((err = field_get(line, "key", key_id)) != 0 || (err = field_get(line, "use", use)) != 0 ||
+        (err = field_get_int(line, "hash", 0, &hash)) != 0 ||
+        (err = field_get_int(line, "pin-age", 0, &op->pin_age)) != 0 ||
+        (err = field_get_int(line, "drop", 0, &flag)) != 0)
+        return err;
+    op->drop = flag != 0;
+    err = field_get_int(line, "touch", 0, &flag);
+    op->want_touch = flag != 0;
+    op->key_id = *key_id;
+    op->use = *use;
+    op->input.hash = (int)hash;
+    return err;
+}
+
+static gpg_error_t send_sexp(struct channel *c, gcry_sexp_t sexp)
+{
+    size_t n = gcry_sexp_sprint(sexp, GCRYSEXP_FMT_CANON, NULL, 0);
+    char *text = gpgrt_malloc(n + 1);
+    gpg_error_t err;
+
+    if (text == NULL)
+        return gpg_error_from_syserror();
+    n = gcry_sexp_sprint(sexp, GCRYSEXP_FMT_CANON, text, n + 1);
+    err = assuan_send_data(c->ctx, text, n);
+    gpgrt_free(text);
+    return err;
+}
+
+static gpg_error_t crypto(assuan_context_t ctx, char *line, bool decrypt)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+    struct driver_io io = {
+        .ask_pin = ask_pin, .touch = tell_touch, .canceled = was_canceled, .arg = c};
+    struct buf data = decrypt ? BUF_INIT_SECURE : BUF_INIT, result = BUF_INIT_SECURE;
+    char *key_id = NULL, *use = NULL;
+    struct driver_op op;
+    gcry_sexp_t sig = NULL;
+    gpg_error_t err;
+
+    err = parse_op(c, line, &io, &op, &key_id, &use);
+    if (err == 0 && key_id == NULL)
+        err = gpg_error(GPG_ERR_MISSING_VALUE);
+    if (err == 0)
+        err = inquire(c, "DATA", MAX_DATA, false, &data);
+    if (err != 0)
+        goto out;
+    op.input.data = buf_rd(&data);
+    if (decrypt)
+        err = c->s->d->decrypt != NULL ? c->s->d->decrypt(c->s->state, &op, &result)
+                                       : gpg_error(GPG_ERR_NOT_SUPPORTED);
+    else
+        err = c->s->d->sign(c->s->state, &op, &sig);
+    if (err == 0)
+        err = tell_shown(c, &op);
+    if (err != 0)
+        goto out;
+    if (decrypt) {
+        assuan_begin_confidential(ctx);
+        err = assuan_send_data(ctx, result.data, result.len);
+    } else {
+        err = send_sexp(c, sig);
+    }
+out:
+    gcry_sexp_release(sig);
+    gpgrt_free(key_id);
+    gpgrt_free(use);
+    buf_free(&data);
+    buf_free(&result);
+    return err;
+}
+
+static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
+{
+    return crypto(ctx, line, false);
+}
+
+static gpg_error_t cmd_decrypt(assuan_context_t ctx, char *line)
+{
+    gpg_error_t err = crypto(ctx, line, true);
+
+    assuan_end_confidential(ctx);
+    return err;
+}
+
+static gpg_error_t cmd_verify(assuan_context_t ctx, char *line)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+    struct driver_io io = {
+        .ask_pin = ask_pin, .touch = tell_touch, .canceled = was_canceled, .arg = c};
+    char *key_id = NULL, *use = NULL, *ref = NULL;
+    struct driver_op op;
+    gpg_error_t err;
+
+    if (c->s->d->verify == NULL)
+        return gpg_error(GPG_ERR_NOT_SUPPORTED);
+    err = parse_op(c, line, &io, &op, &key_id, &use);
+    if (err == 0)
+        err = field_get(line, "ref", &ref);
+    if (err == 0)
+        err = c->s->d->verify(c->s->state, &op, ref);
+    if (err == 0)
+        err = tell_shown(c, &op);
+    gpgrt_free(key_id);
+    gpgrt_free(use);
+    gpgrt_free(ref);
+    return err;
+}
+
+static gpg_error_t cmd_learn(assuan_context_t ctx, char *line)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+    struct buf lines = BUF_INIT;
+    char *save = NULL, *text;
+    long refresh = 0;
+    gpg_error_t err;
+
+    err = field_get_int(line, "refresh", 0, &refresh);
+    if (err == 0)
+        err = c->s->d->learn(c->s->state, refresh != 0, &lines);
+    if (err != 0)
+        goto out;
+    text = buf_steal_cstr(&lines);
+    if (text == NULL) {
+        err = gpg_error(GPG_ERR_ENOMEM);
+        goto out;
+    }
+    for (char *l = strtok_r(text, "\n", &save); l != NULL && err == 0;
+         l = strtok_r(NULL, "\n", &save)) {
+        char *blank = strchr(l, ' ');
+
+        if (blank == NULL)
+            continue;
+        *blank = '\0';
+        err = assuan_write_status(ctx, l, blank + 1);
+    }
+    gpgrt_free(text);
+out:
+    buf_free(&lines);
+    return err;
+}
+
+static gpg_error_t cmd_forget(assuan_context_t ctx, char *line)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+
+    (void)line;
+    if (c->s->d->forget != NULL)
+        c->s->d->forget(c->s->state);
+    return 0;
+}
+
+static gpg_error_t cmd_addkey(assuan_context_t ctx, char *line)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+    struct buf body = BUF_INIT_SECURE, answer = BUF_INIT;
+    char *comment = NULL;
+    gpg_error_t err;
+
+    if (c->s->d->add_key == NULL)
+        return gpg_error(GPG_ERR_NOT_SUPPORTED);
+    err = field_get(line, "comment", &comment);
+    if (err == 0)
+        err = inquire(c, "KEY", MAX_DATA, true, &body);
+    if (err == 0)
+        err = c->s->d->add_key(c->s->state, buf_rd(&body), comment != NULL ? comment : "", &answer);
+    if (err == 0)
+        err = send_status(c, "KEY", &answer);
+    gpgrt_free(comment);
+    buf_free(&body);
+    buf_free(&answer);
+    return err;
+}
+
+static gpg_error_t cmd_delkey(assuan_context_t ctx, char *line)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+    char *key_id = NULL;
+    gpg_error_t err;
+
+    if (c->s->d->delete_key == NULL)
+        return gpg_error(GPG_ERR_NOT_SUPPORTED);
+    err = field_get(line, "key", &key_id);
+    if (err == 0)
+        err = key_id != NULL ? c->s->d->delete_key(c->s->state, key_id)
+                             : gpg_error(GPG_ERR_MISSING_VALUE);
+    gpgrt_free(key_id);
+    return err;
+}
+
+static gpg_error_t cmd_delall(assuan_context_t ctx, char *line)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+
+    (void)line;
+    if (c->s->d->delete_all == NULL)
+        return gpg_error(GPG_ERR_NOT_SUPPORTED);
+    c->s->d->delete_all(c->s->state);
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    assuan_handler_t handler;
+} verbs[] = {
+    {TOKEN_VERB_SIGN, cmd_sign},       {TOKEN_VERB_LEARN, cmd_learn},
+    {TOKEN_VERB_DECRYPT, cmd_decrypt}, {TOKEN_VERB_VERIFY, cmd_verify},
+    {TOKEN_VERB_FORGET, cmd_forget},   {TOKEN_VERB_ADDKEY, cmd_addkey},
+    {TOKEN_VERB_DELKEY, cmd_delkey},   {TOKEN_VERB_DELALL, cmd_delall},
+};
+
+/* --- channels ------------------------------------------------------------------------------------------------------------ */
+
+/* The token is gone for good: answer that, then let the process end, so that end-of-file says it too. */
+static void after_command(assuan_context_t ctx, gpg_error_t err)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+
+    if (gpg_err_code(err) == GPG_ERR_CARD_REMOVED || gpg_err_code(err) == GPG_ERR_ENODEV)
+        c->s->failure = err;
+}
+
+static gpg_error_t open_channel(struct channel *c, int fd)
+{
+    static struct assuan_malloc_hooks secure = {
+        .malloc = gcry_malloc_secure, .realloc = gcry_realloc, .free = gcry_free};
+    gpg_error_t err = assuan_new_ext(&c->ctx, GPG_ERR_SOURCE_DEFAULT, &secure, NULL, NULL);
+
+    if (err != 0)
+        return err;
+    assuan_set_pointer(c->ctx, c);
+    err = assuan_init_socket_server(c->ctx, (assuan_fd_t)fd, ASSUAN_SOCKET_SERVER_ACCEPTED);
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0] && err == 0; i++)
+        err = assuan_register_command(c->ctx, verbs[i].name, verbs[i].handler, NULL);
+    if (err == 0)
+        err = assuan_register_post_cmd_notify(c->ctx, after_command);
+    return err;
+}
+
+static void *channel_thread(void *arg)
+{
+    struct channel *c = arg;
+    gpg_error_t err = assuan_accept(c->ctx);
+    int done = 0;
+
+    while (err == 0 && !done && c->s->failure == 0)
+        err = assuan_process_next(c->ctx, &done);
+    if (err != 0 && gpg_err_code(err) != GPG_ERR_EOF)
+        gpgrt_log_debug("channel %u: %s\n", c->index, gpg_strerror(err));
+    assuan_release(c->ctx);
+    /* A lost token ends the process at once: no other channel has anything to wait for. */
+    if (--c->s->open_channels == 0 || c->s->failure != 0)
+        exit(c->s->failure != 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+    return NULL;
+}
+
+static void *cancel_thread(void *arg)
+{
+    struct server *s = arg;
+    int fd = TOKEN_FIRST_FD + (int)s->nchannels;
+    uint8_t k;
+
+    for (;;) {
+        ssize_t n = read(fd, &k, 1);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return NULL;
+        if (k < s->nchannels)
+            s->canceled[k] = true;
+    }
+}
+
+gpg_error_t token_server_run(const struct driver *d, const char *arg, unsigned nchannels)
+{
+    static struct server s;
+    struct channel *channels;
+    pthread_t canceler;
+    gpg_error_t err;
+    int rc;
+
+    if (nchannels < 1 || nchannels > MAX_CHANNELS || (nchannels > 1 && !d->many_channels))
+        return gpg_error(GPG_ERR_INV_VALUE);
+    s.d = d;
+    s.nchannels = nchannels;
+    s.open_channels = nchannels;
+    channels = gpgrt_calloc(nchannels, sizeof *channels);
+    if (channels == NULL)
+        return gpg_error_from_syserror();
+    err = d->open(arg, &s.state);
+    if (err != 0)
+        goto out;
+    for (unsigned i = 0; i < nchannels && err == 0; i++) {
+        channels[i] = (struct channel){.s = &s, .index = i};
+        err = open_channel(&channels[i], TOKEN_FIRST_FD + (int)i);
+    }
+    rc = err == 0 ? pthread_create(&canceler, NULL, cancel_thread, &s) : 0;
+    for (unsigned i = 1; i < nchannels && err == 0 && rc == 0; i++)
+        rc = pthread_create(&channels[i].thread, NULL, channel_thread, &channels[i]);
+    if (rc != 0)
+        err = gpg_error_from_errno(rc);
+    if (err == 0) {
+        channel_thread(&channels[0]);
+        /* The others go on; the last one to end ends the process. */
+        for (;;)
+            pause();
+    }
+    d->close(s.state);
+out:
+    gpgrt_free(channels);
+    return err;
+}
