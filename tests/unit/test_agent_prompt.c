@@ -23,7 +23,7 @@ static struct waits *all;
 static struct prompt *prompt;
 static struct requester who;
 static int master, slave;
-static char tty[64], screen[65536];
+static char tty[64], term[] = "dumb", screen[65536];
 static size_t seen, matched;
 
 static void setup(void)
@@ -32,8 +32,8 @@ static void setup(void)
     ck_assert_uint_eq(prompt_new(PINENTRY, NULL, &prompt), 0);
     ck_assert_int_eq(openpty(&master, &slave, tty, NULL, NULL), 0);
     ck_assert_int_eq(fcntl(master, F_SETFL, O_NONBLOCK), 0);
-    who = (struct requester){
-        .pid = getpid(), .uid = getuid(), .pidfd = -1, .tty = tty, .term = (char[]){"dumb"}};
+    who =
+        (struct requester){.pid = getpid(), .uid = getuid(), .pidfd = -1, .tty = tty, .term = term};
     seen = matched = 0;
     screen[0] = '\0';
 }
