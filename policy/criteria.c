@@ -1,0 +1,566 @@
+#include "policy/rules.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* --- tables ------------------------------------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *name;
+    bool takes_list;
+} kinds[] = {
+    [CRIT_ALL] = {"all", false},
+    [CRIT_HOST] = {"host", true},
+    [CRIT_PROOF] = {"proof", true},
+    [CRIT_UNBOUND] = {"unbound", false},
+    [CRIT_USER] = {"user", true},
+    [CRIT_VIA] = {"via", true},
+    [CRIT_FORWARDED] = {"forwarded", false},
+    [CRIT_USE] = {"use", true},
+    [CRIT_KEY] = {"key", true},
+    [CRIT_TOKEN] = {"token", true},
+    [CRIT_CLIENT] = {"client", true},
+    [CRIT_PARENT] = {"parent", true},
+    [CRIT_UNIT] = {"unit", true},
+    [CRIT_HOURS] = {"hours", true},
+};
+#define NKINDS (sizeof kinds / sizeof kinds[0])
+
+static const char *const kind_names[] = {"all",    "host",      "proof", "unbound", "user",
+                                         "via",    "forwarded", "use",   "key",     "token",
+                                         "client", "parent",    "unit",  "hours",   NULL};
+static const char *const proof_names[] = {"none", "bound", "hostbound",
+                                          NULL}; /* by enum policy_proof */
+static const char *const use_names[] = {
+    "ssh-auth", "sshsig", "ssh-ca",   "git-commit", "git-tag",    "openpgp-sign", "decrypt",
+    "export",   "import", "generate", "delete",     "card-admin", "raw",          NULL};
+static const char *const token_kinds[] = {"yubikey", "gnuk",     "nitrokey", "librem", "ledger",
+                                          "trezor",  "vivokey",  "openpgp",  "piv",    "fido",
+                                          "pkcs11",  "software", NULL};
+static const char *const day_names[] = {"sun", "mon", "tue", "wed", "thu", "fri", "sat", NULL};
+
+const char *criterion_name(enum criterion_kind kind)
+{
+    return kinds[kind].name;
+}
+
+static int index_of(const char *s, size_t n, const char *const *names)
+{
+    for (int i = 0; names[i] != NULL; i++)
+        if (strlen(names[i]) == n && strncasecmp(s, names[i], n) == 0)
+            return i;
+    return -1;
+}
+
+/* --- parsing ------------------------------------------------------------------------------------------------------------ */
+
+struct parse {
+    const struct line *l;
+    struct reporter *r;
+    const char *home;
+    size_t at; /* next word */
+};
+
+/* Calls CHECK for each comma-separated item of WORD. */
+static void each_item(const struct word *w, struct parse *p, struct criterion *c,
+                      void (*check)(struct parse *p, struct criterion *c, const char *item,
+                                    size_t n, unsigned column))
+{
+    const char *s = w->text;
+
+    for (;;) {
+        size_t n = strcspn(s, ",");
+
+        if (n == 0)
+            report(p->r, p->l, w->column + (unsigned)(s - w->text), "an empty item in this list");
+        else
+            check(p, c, s, n, w->column + (unsigned)(s - w->text));
+        if (s[n] == '\0')
+            return;
+        s += n + 1;
+    }
+}
+
+static void bad_name(struct parse *p, const char *what, const char *item, size_t n, unsigned column,
+                     const char *const *names)
+{
+    char text[64];
+    const char *near;
+
+    snprintf(text, sizeof text, "%.*s", (int)(n < sizeof text ? n : sizeof text - 1), item);
+    near = nearest(text, names);
+    if (near != NULL)
+        report(p->r, p->l, column, "\"%s\" is no %s; did you mean \"%s\"?", text, what, near);
+    else
+        report(p->r, p->l, column, "\"%s\" is no %s", text, what);
+}
+
+static void check_proof(struct parse *p, struct criterion *c, const char *item, size_t n,
+                        unsigned column)
+{
+    int i = index_of(item, n, proof_names);
+
+    if (i < 0)
+        bad_name(p, "proof (hostbound, bound, none)", item, n, column, proof_names);
+    else
+        c->proofs |= 1u << i;
+}
+
+static void check_use(struct parse *p, struct criterion *c, const char *item, size_t n,
+                      unsigned column)
+{
+    size_t bang = item[0] == '!', head = n - bang;
+    const char *colon = memchr(item, ':', n);
+
+    (void)c;
+    if (colon != NULL)
+        head = (size_t)(colon - item) - bang;
+    if (index_of(item + bang, head, use_names) < 0 ||
+        (colon != NULL && strncasecmp(item + bang, "sshsig", head) != 0))
+        bad_name(p, "use", item + bang, head, column, use_names);
+}
+
+static void check_token(struct parse *p, struct criterion *c, const char *item, size_t n,
+                        unsigned column)
+{
+    size_t bang = item[0] == '!', head = 0;
+
+    (void)c;
+    while (bang + head < n && item[bang + head] != '-')
+        head++;
+    if (memchr(item, '*', n) == NULL && memchr(item, '?', n) == NULL &&
+        index_of(item + bang, head, token_kinds) < 0)
+        bad_name(p, "kind of token", item + bang, head, column, token_kinds);
+}
+
+static void check_any(struct parse *p, struct criterion *c, const char *item, size_t n,
+                      unsigned column)
+{
+    if (n >= 512)
+        report(p->r, p->l, column, "this pattern is too long (511 characters at most)");
+    else if ((c->kind == CRIT_CLIENT || c->kind == CRIT_PARENT) && item[item[0] == '!'] != '/' &&
+             item[item[0] == '!'] != '*')
+        report(p->r, p->l, column,
+               "a program is named by its absolute path (or a pattern that begins with *)");
+}
+
+static bool parse_clock(const char *s, size_t n, unsigned *minutes)
+{
+    unsigned h, m;
+    char text[8], rest;
+
+    if (n >= sizeof text)
+        return false;
+    memcpy(text, s, n);
+    text[n] = '\0';
+    if (sscanf(text, "%2u:%2u%c", &h, &m, &rest) != 2 || h > 24 || m > 59 || (h == 24 && m != 0))
+        return false;
+    *minutes = h * 60 + m;
+    return true;
+}
+
+static void check_day(struct parse *p, struct criterion *c, const char *item, size_t n,
+                      unsigned column)
+{
+    const char *dash = memchr(item, '-', n);
+    size_t first = dash != NULL ? (size_t)(dash - item) : n;
+    int from = index_of(item, first, day_names);
+    int to = dash != NULL ? index_of(dash + 1, n - first - 1, day_names) : from;
+
+    if (from < 0 || to < 0) {
+        bad_name(p, "day (mon, tue .. or a range like mon-fri)", item, n, column, day_names);
+        return;
+    }
+    for (int d = from;; d = (d + 1) % 7) {
+        c->days |= 1u << d;
+        if (d == to)
+            return;
+    }
+}
+
+static void parse_hours(struct parse *p, struct criterion *c, const struct word *w)
+{
+    const char *dash = strchr(w->text, '-');
+
+    if (dash == NULL || !parse_clock(w->text, (size_t)(dash - w->text), &c->from) ||
+        !parse_clock(dash + 1, strlen(dash + 1), &c->to))
+        report(p->r, p->l, w->column, "hours are written 09:00-18:00");
+    c->days = 0x7f;
+    if (p->at < p->l->n && strcasecmp(p->l->words[p->at].text, "days") == 0) {
+        p->at++;
+        if (p->at >= p->l->n) {
+            report(p->r, p->l, p->l->words[p->at - 1].column,
+                   "\"days\" wants a list such as mon-fri");
+            return;
+        }
+        c->days = 0;
+        each_item(&p->l->words[p->at++], p, c, check_day);
+    }
+}
+
+static void parse_argument(struct parse *p, struct criterion *c, const struct word *w)
+{
+    switch (c->kind) {
+    case CRIT_PROOF:
+        each_item(w, p, c, check_proof);
+        break;
+    case CRIT_USE:
+        each_item(w, p, c, check_use);
+        break;
+    case CRIT_TOKEN:
+        each_item(w, p, c, check_token);
+        break;
+    case CRIT_HOURS:
+        parse_hours(p, c, w);
+        break;
+    case CRIT_KEY: {
+        char *copy = gpgrt_strdup(w->text), *save = NULL;
+        unsigned column = w->column;
+
+        if (copy == NULL)
+            p->r->out_of_memory = true;
+        for (char *s = copy != NULL ? strtok_r(copy, ",", &save) : NULL; s != NULL;
+             s = strtok_r(NULL, ",", &save)) {
+            struct word item = {.text = s, .column = column + (unsigned)(s - copy)};
+
+            key_list_add(&c->keys, &item, p->l, p->home, p->r);
+        }
+        gpgrt_free(copy);
+        break;
+    }
+    default:
+        each_item(w, p, c, check_any);
+    }
+}
+
+static struct criterion *add_criterion(struct criterion **list, size_t *n, struct reporter *r)
+{
+    struct criterion *more = gpgrt_realloc(*list, (*n + 1) * sizeof *more);
+
+    if (more == NULL) {
+        r->out_of_memory = true;
+        return NULL;
+    }
+    *list = more;
+    more[*n] = (struct criterion){0};
+    return &more[(*n)++];
+}
+
+/* "Host P ..": all the words are one list. */
+static void parse_host_line(struct parse *p, struct criterion **out, size_t *n)
+{
+    struct criterion *c = add_criterion(out, n, p->r);
+    size_t len = 1;
+
+    if (c == NULL)
+        return;
+    c->kind = CRIT_HOST;
+    if (p->l->n < 2) {
+        report(p->r, p->l, p->l->words[0].column, "Host wants one pattern at least");
+        return;
+    }
+    for (size_t i = 1; i < p->l->n; i++) {
+        each_item(&p->l->words[i], p, c, check_any);
+        len += strlen(p->l->words[i].text) + 1;
+    }
+    c->list = gpgrt_malloc(len);
+    if (c->list == NULL) {
+        p->r->out_of_memory = true;
+        return;
+    }
+    c->list[0] = '\0';
+    for (size_t i = 1; i < p->l->n; i++) {
+        if (i > 1)
+            strcat(c->list, ",");
+        strcat(c->list, p->l->words[i].text);
+    }
+}
+
+static void parse_match_line(struct parse *p, struct criterion **out, size_t *n)
+{
+    if (p->l->n < 2)
+        report(p->r, p->l, p->l->words[0].column,
+               "Match wants one criterion at least, e.g. \"Match all\"");
+    for (p->at = 1; p->at < p->l->n;) {
+        const struct word *w = &p->l->words[p->at++];
+        bool negated = w->text[0] == '!';
+        int kind = index_of(w->text + negated, strlen(w->text + negated), kind_names);
+        struct criterion *c;
+
+        if (kind < 0) {
+            bad_name(p, "criterion", w->text + negated, strlen(w->text + negated), w->column,
+                     kind_names);
+            return; /* what follows may be its argument: no guessing */
+        }
+        c = add_criterion(out, n, p->r);
+        if (c == NULL)
+            return;
+        c->kind = (enum criterion_kind)kind;
+        c->negated = negated;
+        if (!kinds[kind].takes_list)
+            continue;
+        if (p->at >= p->l->n) {
+            report(p->r, p->l, w->column, "\"%s\" wants a value", kinds[kind].name);
+            return;
+        }
+        w = &p->l->words[p->at++];
+        c->list = gpgrt_strdup(w->text);
+        if (c->list == NULL)
+            p->r->out_of_memory = true;
+        parse_argument(p, c, w);
+    }
+}
+
+void criteria_parse(const struct line *l, bool host_line, const char *home, struct criterion **out,
+                    size_t *n, struct reporter *r)
+{
+    struct parse p = {.l = l, .r = r, .home = home};
+
+    *out = NULL;
+    *n = 0;
+    if (host_line)
+        parse_host_line(&p, out, n);
+    else
+        parse_match_line(&p, out, n);
+}
+
+void criteria_free(struct criterion *c, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        gpgrt_free(c[i].list);
+        key_list_free(&c[i].keys);
+    }
+    gpgrt_free(c);
+}
+
+/* --- matching ------------------------------------------------------------------------------------------------------------ */
+
+static enum policy_tri tri(bool yes)
+{
+    return yes ? TRI_YES : TRI_NO;
+}
+
+/* One host against a list. Its key is always known; its names may not be. */
+static enum policy_tri host_holds(const char *list, const struct policy_host *h)
+{
+    bool found = h->fpr != NULL && policy_match_list(list, h->fpr, false) > 0;
+
+    if (h->fpr != NULL && policy_match_list(list, h->fpr, false) < 0)
+        return TRI_NO;
+    for (size_t i = 0; i < h->nnames; i++) {
+        int m = policy_match_list(list, h->names[i], true);
+
+        if (m < 0)
+            return TRI_NO; /* one of the host's names is excluded */
+        found = found || m > 0;
+    }
+    if (found)
+        return TRI_YES;
+    return h->nnames > 0 ? TRI_NO : TRI_UNKNOWN;
+}
+
+static enum policy_tri via_holds(const char *list, const struct policy_facts *f)
+{
+    enum policy_tri all = f->via_known ? TRI_NO : TRI_UNKNOWN;
+
+    for (size_t i = 0; i < f->nvia; i++) {
+        enum policy_tri one = host_holds(list, &f->via[i]);
+
+        if (one == TRI_YES)
+            return TRI_YES;
+        if (one == TRI_UNKNOWN)
+            all = TRI_UNKNOWN;
+    }
+    return all;
+}
+
+static bool use_matches(const char *list, const char *use)
+{
+    bool found = false;
+
+    while (*list != '\0') {
+        size_t n = strcspn(list, ","), bang = list[0] == '!';
+        char item[512];
+
+        if (n < sizeof item) {
+            memcpy(item, list + bang, n - bang);
+            item[n - bang] = '\0';
+            if (policy_match_pattern(item, use, true) ||
+                (strcasecmp(item, "sshsig") == 0 && strncasecmp(use, "sshsig:", 7) == 0)) {
+                if (bang)
+                    return false;
+                found = true;
+            }
+        }
+        list += n;
+        list += *list == ',';
+    }
+    return found;
+}
+
+static bool tokens_match(const char *list, const struct policy_facts *f)
+{
+    bool found = false;
+
+    while (*list != '\0') {
+        size_t n = strcspn(list, ","), bang = list[0] == '!';
+        char item[256];
+
+        if (n < sizeof item) {
+            memcpy(item, list + bang, n - bang);
+            item[n - bang] = '\0';
+            for (size_t i = 0; i < f->ntokens; i++) {
+                if (!token_matches(item, &f->tokens[i]))
+                    continue;
+                if (bang)
+                    return false;
+                found = true;
+            }
+        }
+        list += n;
+        list += *list == ',';
+    }
+    return found;
+}
+
+static enum policy_tri text_holds(const char *list, const char *text)
+{
+    return text == NULL ? TRI_UNKNOWN : tri(policy_match_list(list, text, false) > 0);
+}
+
+/* An ancestor that we may not read could be the one. */
+static enum policy_tri parents_hold(const char *list, const struct policy_facts *f)
+{
+    bool unread = f->parents == NULL;
+
+    for (size_t i = 0; i < f->nparents; i++) {
+        if (policy_match_list(list, f->parents[i], false) > 0)
+            return TRI_YES;
+        unread = unread || strcmp(f->parents[i], "?") == 0;
+    }
+    return unread ? TRI_UNKNOWN : TRI_NO;
+}
+
+static bool hours_hold(const struct criterion *c, time_t now)
+{
+    struct tm tm;
+    unsigned minute, yesterday;
+
+    localtime_r(&now, &tm);
+    minute = (unsigned)(tm.tm_hour * 60 + tm.tm_min);
+    if (c->from <= c->to)
+        return minute >= c->from && minute < c->to && (c->days >> tm.tm_wday & 1) != 0;
+    /* Over midnight: the early part belongs to the day before. */
+    yesterday = (unsigned)(tm.tm_wday + 6) % 7;
+    return (minute >= c->from && (c->days >> tm.tm_wday & 1) != 0) ||
+           (minute < c->to && (c->days >> yesterday & 1) != 0);
+}
+
+static enum policy_tri plain_holds(const struct criterion *c, const struct policy_facts *f)
+{
+    bool auth = f->use != NULL && strcmp(f->use, "ssh-auth") == 0;
+
+    switch (c->kind) {
+    case CRIT_ALL:
+        return TRI_YES;
+    case CRIT_HOST:
+        return f->dest == NULL ? TRI_UNKNOWN : host_holds(c->list, f->dest);
+    case CRIT_PROOF:
+        return auth ? tri((c->proofs >> f->proof & 1) != 0) : TRI_UNKNOWN;
+    case CRIT_UNBOUND:
+        return auth ? tri(f->proof == PROOF_NONE) : TRI_UNKNOWN;
+    case CRIT_USER:
+        return text_holds(c->list, f->user);
+    case CRIT_VIA:
+        return via_holds(c->list, f);
+    case CRIT_FORWARDED:
+        return f->forwarded;
+    case CRIT_USE:
+        return f->use == NULL ? TRI_UNKNOWN : tri(use_matches(c->list, f->use));
+    case CRIT_KEY:
+        return tri(key_list_match(&c->keys, f));
+    case CRIT_TOKEN:
+        return f->ntokens == 0 ? TRI_UNKNOWN : tri(tokens_match(c->list, f));
+    case CRIT_CLIENT:
+        return text_holds(c->list, f->client);
+    case CRIT_PARENT:
+        return parents_hold(c->list, f);
+    case CRIT_UNIT:
+        return text_holds(c->list, f->unit);
+    case CRIT_HOURS:
+        return tri(hours_hold(c, f->now));
+    }
+    return TRI_UNKNOWN;
+}
+
+enum policy_tri criterion_holds(const struct criterion *c, const struct policy_facts *f)
+{
+    enum policy_tri t = plain_holds(c, f);
+
+    if (t == TRI_UNKNOWN || !c->negated)
+        return t;
+    return t == TRI_YES ? TRI_NO : TRI_YES;
+}
+
+static char *host_text(const struct policy_host *h)
+{
+    if (h->nnames > 0)
+        return gpgrt_strdup(h->names[0]);
+    return gpgrt_bsprintf("unnamed (key %s)", h->fpr != NULL ? h->fpr : "?");
+}
+
+char *criterion_fact(const struct criterion *c, const struct policy_facts *f)
+{
+    const char *text = NULL;
+    char *host = NULL, *out;
+
+    switch (c->kind) {
+    case CRIT_HOST:
+        host = f->dest != NULL ? host_text(f->dest) : NULL;
+        text = host;
+        break;
+    case CRIT_PROOF:
+    case CRIT_UNBOUND:
+        if (f->use != NULL && strcmp(f->use, "ssh-auth") == 0)
+            return gpgrt_bsprintf("the proof is %s", proof_names[f->proof]);
+        return gpgrt_strdup("only ssh authentications have a proof");
+    case CRIT_VIA:
+        return gpgrt_strdup(f->nvia > 0    ? "no hop fits"
+                            : f->via_known ? "there is no hop"
+                                           : "the hops are not known");
+    case CRIT_FORWARDED:
+        return gpgrt_strdup(f->forwarded == TRI_YES  ? "the request is forwarded"
+                            : f->forwarded == TRI_NO ? "the request is not forwarded"
+                                                     : "whether it is forwarded is not known");
+    case CRIT_USER:
+        text = f->user;
+        break;
+    case CRIT_USE:
+        text = f->use;
+        break;
+    case CRIT_KEY:
+        text = f->key_fpr != NULL ? f->key_fpr : f->key_grip;
+        break;
+    case CRIT_TOKEN:
+        text = f->ntokens > 0 ? f->tokens[0].kind : NULL;
+        break;
+    case CRIT_CLIENT:
+        text = f->client;
+        break;
+    case CRIT_PARENT:
+        text = f->nparents > 0 ? f->parents[0] : NULL;
+        break;
+    case CRIT_UNIT:
+        text = f->unit;
+        break;
+    case CRIT_HOURS:
+        return gpgrt_strdup("it is another time");
+    case CRIT_ALL:
+        return gpgrt_strdup("!all never holds");
+    }
+    out = text != NULL ? gpgrt_bsprintf("%s is %s", kinds[c->kind].name, text)
+                       : gpgrt_bsprintf("%s is not known", kinds[c->kind].name);
+    gpgrt_free(host);
+    return out;
+}
