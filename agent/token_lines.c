@@ -197,7 +197,7 @@ out:
 
 static gpg_error_t get_caps(const char *line, struct identity *id)
 {
-    char *s;
+    char *s = NULL;
     gpg_error_t err = field_get(line, "caps", &s);
 
     for (const char *p = s; err == 0 && p != NULL && *p != '\0'; p++) {

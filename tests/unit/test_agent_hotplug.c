@@ -1,0 +1,511 @@
+/* Pulled against lost, with a watcher and tokens that do what a test wants: this program itself,
+ * started anew as the agent would start latchkey-token. A reader's name tells what its card does. */
+#include "agent/hotplug_slots.h"
+
+#include "agent/grants.h"
+#include "agent/keyring.h"
+#include "agent/lock.h"
+#include "agent/token_job.h"
+#include "proto/token_protocol.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- as latchkey-token ------------------------------------------------------------------------------- */
+
+static void say(int fd, const char *text)
+{
+    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+        _exit(3);
+}
+
+/* Passes on what the test writes into the FIFO. */
+static int fake_watcher(void)
+{
+    int in = open(getenv("LATCHKEY_TEST_WATCH"), O_RDWR);
+    char chunk[1]; /* what comes after the end of this one is the next one's */
+    ssize_t n;
+
+    say(TOKEN_FIRST_FD, "SERVICE up=1\n");
+    while ((n = read(in, chunk, sizeof chunk)) > 0) {
+        if (memchr(chunk, '!', (size_t)n) != NULL)
+            return 1; /* dies */
+        if (write(TOKEN_FIRST_FD, chunk, (size_t)n) != n)
+            return 1;
+    }
+    return 0;
+}
+
+static const char *key_hex(void)
+{
+    return getenv("LATCHKEY_TEST_KEY");
+}
+
+static const char *fake_kind, *fake_reader;
+
+static void *fake_channel(void *arg)
+{
+    int fd = (int)(intptr_t)arg;
+    const char *kind = fake_kind, *reader = fake_reader;
+    FILE *in = fdopen(fd, "r");
+    char line[1024], text[4096];
+
+    say(fd, "OK\n");
+    while (fgets(line, sizeof line, in) != NULL) {
+        if (strncmp(line, "LEARN", 5) != 0) {
+            say(fd, "OK\n");
+            continue;
+        }
+        if (strcmp(kind, "software") == 0) {
+            say(fd, "S TOKEN kind=software name=software\nOK\n");
+            continue;
+        }
+        if (strstr(reader, "Foreign") != NULL) {
+            say(fd, "ERR 60 Not supported\n");
+            continue;
+        }
+        snprintf(text, sizeof text, "S TOKEN kind=openpgp name=card-%c\n", reader[0]);
+        say(fd, text);
+        if (strstr(reader, "Blank") == NULL) {
+            snprintf(text, sizeof text, "S KEY id=aut pub=%s caps=a family=ssh\n", key_hex());
+            say(fd, text);
+        }
+        say(fd, "OK\n");
+        if (strstr(reader, "Crashes") != NULL && access(getenv("LATCHKEY_TEST_ONCE"), F_OK) == 0) {
+            unlink(getenv("LATCHKEY_TEST_ONCE"));
+            _exit(9);
+        }
+    }
+    return NULL;
+}
+
+static int fake_token(int argc, char **argv)
+{
+    pthread_t t;
+    unsigned n = 1;
+
+    fake_kind = argv[1];
+    fake_reader = argv[2];
+    sscanf(argv[argc - 1], "--channels=%u", &n);
+    for (unsigned i = 1; i < n; i++)
+        pthread_create(&t, NULL, fake_channel, (void *)(intptr_t)(TOKEN_FIRST_FD + (int)i));
+    (void)fake_channel((void *)(intptr_t)TOKEN_FIRST_FD);
+    return 0;
+}
+
+/* --- the agent's parts ---------------------------------------------------------------------------------- */
+
+static struct agent a;
+static struct settings settings;
+static char dir[64], fifo[80], once[80], out[80];
+static int watch_fd;
+
+/* Another key each time. */
+static void make_key(void)
+{
+    static uint8_t n[128] = {0xc0, [127] = 1};
+    gcry_sexp_t pub;
+    char canon[512], *hex;
+    size_t len;
+
+    n[64]++;
+    ck_assert_uint_eq(gcry_sexp_build(&pub, NULL, "(public-key (rsa (n %b) (e #010001#)))",
+                                      (int)sizeof n, (const char *)n),
+                      0);
+    len = gcry_sexp_sprint(pub, GCRYSEXP_FMT_CANON, canon, sizeof canon);
+    hex = hex_encode(canon, len);
+    setenv("LATCHKEY_TEST_KEY", hex, 1);
+    gpgrt_free(hex);
+    gcry_sexp_release(pub);
+}
+
+static void setup(void)
+{
+    strcpy(dir, "/tmp/latchkey-hotplug-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(fifo, sizeof fifo, "%s/fifo", dir);
+    snprintf(once, sizeof once, "%s/once", dir);
+    snprintf(out, sizeof out, "%s/out", dir);
+    ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+    watch_fd = open(fifo, O_RDWR | O_CLOEXEC);
+    ck_assert_int_ge(watch_fd, 0);
+    setenv("LATCHKEY_TEST_WATCH", fifo, 1);
+    setenv("LATCHKEY_TEST_ONCE", once, 1);
+    make_key();
+    settings = (struct settings){0};
+    a = (struct agent){.settings = &settings, .owns_hardware = true};
+    a.token_program = realpath("/proc/self/exe", NULL);
+    ck_assert_uint_eq(waits_new(&a.waits), 0);
+    ck_assert_uint_eq(lock_new(&a.lock), 0);
+    ck_assert_uint_eq(grants_new(&a.grants), 0);
+    ck_assert_uint_eq(keyring_new(&a.keyring), 0);
+    ck_assert_uint_eq(hotplug_start(&a, &a.hotplug), 0);
+}
+
+static void teardown(void)
+{
+    hotplug_stop(a.hotplug);
+    keyring_free(a.keyring);
+    grants_free(a.grants);
+    lock_free(a.lock);
+    waits_free(a.waits);
+    free(a.token_program);
+    close(watch_fd);
+    unlink(fifo);
+    unlink(once);
+    unlink(out);
+    rmdir(dir);
+}
+
+#define until(cond)                              \
+    do {                                         \
+        int64_t end_ = monotonic_ms() + 20000;   \
+        while (!(cond) && monotonic_ms() < end_) \
+            poll(NULL, 0, 1);                    \
+        ck_assert_msg((cond), "%s", #cond);      \
+    } while (0)
+
+static void event(const char *line)
+{
+    ck_assert_int_eq(write(watch_fd, line, strlen(line)), (ssize_t)strlen(line));
+}
+
+/* Is there an entry NAME whose state begins with STATE? */
+static bool entry_is(const char *name, const char *state)
+{
+    size_t n;
+    struct hotplug_entry *e = hotplug_entries(a.hotplug, &n);
+    bool found = false;
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(e[i].name, name) == 0)
+            found |= strncmp(e[i].state, state, strlen(state)) == 0;
+    hotplug_entries_free(e, n);
+    return found;
+}
+
+static size_t keys(void)
+{
+    const struct keyring_snapshot *s = keyring_get(a.keyring);
+    size_t n = s->n;
+
+    keyring_put(s);
+    return n;
+}
+
+/* Everything written to the watcher has been acted on: a later event shows. */
+static void barrier(void)
+{
+    static int n;
+    char line[128], name[32];
+
+    snprintf(name, sizeof name, "B%d%%20Foreign", ++n);
+    snprintf(line, sizeof line, "READER name=%s present=1 events=1\n", name);
+    event(line);
+    snprintf(name, sizeof name, "B%d Foreign", n);
+    until(entry_is(name, "unreadable"));
+}
+
+START_TEST(software_is_there_from_the_start)
+{
+    struct token *t = hotplug_software(a.hotplug);
+
+    ck_assert_ptr_nonnull(t);
+    ck_assert(!token_gone(t));
+    ck_assert(entry_is("software", "ready"));
+    token_unref(t);
+    hotplug_settle(a.hotplug, 10000);
+}
+END_TEST
+
+START_TEST(a_card_is_pulled)
+{
+    event("READER name=A%20Reader present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    ck_assert_uint_eq(keys(), 1);
+    ck_assert(!lock_is_locked(a.lock));
+    grants_add_presence(a.grants, "s", "card-A");
+    event("READER name=A%20Reader present=0 events=2\n");
+    until(entry_is("card-A", "pulled"));
+    ck_assert(lock_is_locked(a.lock));
+    ck_assert_uint_eq(keys(), 0);
+    ck_assert(!grants_use_presence(a.grants, "s", 60, 0, NULL));
+    /* In another reader: the same token again, and no second record of it. */
+    event("READER name=A%20Other present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    ck_assert(!entry_is("card-A", "pulled"));
+    ck_assert(lock_is_locked(a.lock));
+}
+END_TEST
+
+START_TEST(only_the_token_when_so_set)
+{
+    settings.lock_on_unplug_token = true;
+    event("READER name=A%20Reader present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    event("READER name=A%20Reader present=0 events=2\n");
+    until(entry_is("card-A", "pulled"));
+    ck_assert(!lock_is_locked(a.lock));
+}
+END_TEST
+
+START_TEST(a_swap_is_a_pull)
+{
+    event("READER name=A%20Reader present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    event("READER name=A%20Reader present=1 events=1\n");
+    barrier();
+    ck_assert(!lock_is_locked(a.lock));
+    event("READER name=A%20Reader present=1 events=3\n");
+    until(lock_is_locked(a.lock));
+}
+END_TEST
+
+START_TEST(what_was_of_no_use_does_not_lock)
+{
+    event("READER name=C%20Foreign present=1 events=1\nREADER name=D%20Blank present=1 events=1\n");
+    until(entry_is("C Foreign", "unreadable: no application"));
+    until(entry_is("D Blank", "unreadable: no keys"));
+    event("READER name=C%20Foreign present=0 events=2\nREADER name=D%20Blank present=0 events=2\n");
+    barrier();
+    ck_assert(!lock_is_locked(a.lock));
+    ck_assert(!entry_is("C Foreign", ""));
+    ck_assert(!entry_is("D Blank", ""));
+}
+END_TEST
+
+START_TEST(an_implant_that_leaves_is_lost)
+{
+    event("READER name=A%20NFC present=1 contactless=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    event("READER name=A%20NFC present=0 contactless=1 events=2\n");
+    until(entry_is("card-A", "lost"));
+    ck_assert(!lock_is_locked(a.lock));
+    ck_assert_uint_eq(keys(), 0);
+}
+END_TEST
+
+START_TEST(pcscd_going_is_no_pull)
+{
+    event("READER name=A%20Reader present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    event("SERVICE up=0\n");
+    until(entry_is("card-A", "lost"));
+    ck_assert(!lock_is_locked(a.lock));
+    event("SERVICE up=1\nREADER name=A%20Reader present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    ck_assert_uint_eq(keys(), 1);
+}
+END_TEST
+
+START_TEST(a_crash_is_lost_and_started_anew)
+{
+    int fd = open(once, O_CREAT | O_WRONLY, 0600);
+
+    close(fd);
+    grants_add_presence(a.grants, "s", "card-A");
+    event("READER name=A%20Crashes present=1 events=1\n");
+    until(access(once, F_OK) != 0);
+    until(keys() == 1 && entry_is("card-A", "ready"));
+    ck_assert(!lock_is_locked(a.lock));
+    /* Its stay counts as one: taken out now, it was pulled. */
+    event("READER name=A%20Crashes present=0 events=2\n");
+    until(lock_is_locked(a.lock));
+}
+END_TEST
+
+START_TEST(the_watcher_dies)
+{
+    event("READER name=A%20Reader present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    event("!");
+    barrier();
+    ck_assert(entry_is("card-A", "ready"));
+    ck_assert(!lock_is_locked(a.lock));
+    event("garbage\nREADER\nREADER name=A%20Reader present=1 events=1\n");
+    barrier();
+    ck_assert(entry_is("card-A", "ready"));
+}
+END_TEST
+
+START_TEST(a_reader_that_goes_with_its_card_was_unplugged)
+{
+    event("READER name=A%20Reader present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    event("GONE name=A%20Reader\n");
+    until(lock_is_locked(a.lock));
+    until(entry_is("card-A", "pulled"));
+}
+END_TEST
+
+START_TEST(the_command_gets_the_name)
+{
+    char command[256];
+    struct stat st;
+
+    snprintf(command, sizeof command, "printf %%s \"$LATCHKEY_TOKEN\" > %s", out);
+    settings.on_unplug = command;
+    event("READER name=A%20Reader present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    event("READER name=A%20Reader present=0 events=2\n");
+    until(stat(out, &st) == 0 && st.st_size == 6);
+}
+END_TEST
+
+START_TEST(who_showed_a_proof_is_remembered)
+{
+    size_t n;
+    struct hotplug_entry *e;
+    struct token *t = NULL;
+
+    event("READER name=A%20Reader present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    e = hotplug_entries(a.hotplug, &n);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(e[i].name, "card-A") == 0)
+            t = token_ref(e[i].token);
+    hotplug_entries_free(e, n);
+    ck_assert(!hotplug_was_verified(a.hotplug, t));
+    hotplug_note_verified(a.hotplug, t);
+    ck_assert(hotplug_was_verified(a.hotplug, t));
+    token_unref(t);
+    event("READER name=A%20Reader present=0 events=2\n");
+    until(entry_is("card-A", "pulled"));
+    e = hotplug_entries(a.hotplug, &n);
+    for (size_t i = 0; i < n; i++)
+        ck_assert(e[i].seen_verified == (strcmp(e[i].name, "card-A") == 0));
+    hotplug_entries_free(e, n);
+}
+END_TEST
+
+/* Another card that merely calls itself the same has other keys. */
+START_TEST(a_namesake_is_not_taken_for_it)
+{
+    struct token *t = NULL;
+    struct hotplug_entry *e;
+    size_t n;
+
+    for (int round = 0; round < 2; round++) {
+        event(round == 0 ? "READER name=A%20Reader present=1 events=1\n"
+                         : "READER name=A%20Reader present=1 events=3\n");
+        until(entry_is("card-A", "ready"));
+        e = hotplug_entries(a.hotplug, &n);
+        for (size_t i = 0; i < n; i++)
+            if (strcmp(e[i].name, "card-A") == 0)
+                t = token_ref(e[i].token);
+        hotplug_entries_free(e, n);
+        ck_assert(!hotplug_was_verified(a.hotplug, t));
+        hotplug_note_verified(a.hotplug, t);
+        token_unref(t);
+        event("READER name=A%20Reader present=0 events=2\n");
+        until(entry_is("card-A", "pulled"));
+        make_key();
+    }
+}
+END_TEST
+
+START_TEST(watchers_hear_of_changes)
+{
+    struct pollfd p = {.events = POLLIN};
+
+    ck_assert_uint_eq(hotplug_watch(a.hotplug, &p.fd), 0);
+    ck_assert_int_eq(poll(&p, 1, 0), 0);
+    event("READER name=A%20Reader present=1 events=1\n");
+    ck_assert_int_eq(poll(&p, 1, 20000), 1);
+    until(entry_is("card-A", "ready"));
+    hotplug_unwatch(a.hotplug, p.fd);
+}
+END_TEST
+
+START_TEST(software_comes_back)
+{
+    struct token *t = hotplug_software(a.hotplug), *again = NULL;
+    struct key_constraints c = {0};
+    gcry_sexp_t sexp;
+    struct buf b = BUF_INIT;
+    struct key *k;
+
+    ck_assert_uint_eq(hex_decode(key_hex(), &b), 0);
+    ck_assert_uint_eq(gcry_sexp_new(&sexp, b.data, b.len, 0), 0);
+    ck_assert_uint_eq(key_from_sexp(sexp, false, &k), 0);
+    ck_assert_uint_eq(keyring_add(a.keyring, t, k, "id", "c", &c, 0), 0);
+    ck_assert_uint_eq(keys(), 1);
+    token_fail(t);
+    until(keys() == 0);
+    until((again = hotplug_software(a.hotplug)) != NULL && again != t);
+    ck_assert(!token_gone(again));
+    token_unref(again);
+    token_unref(t);
+    key_unref(k);
+    gcry_sexp_release(sexp);
+    buf_free(&b);
+}
+END_TEST
+
+/* The kernel's word, as the loop would get it. */
+START_TEST(the_kernel_removes_the_device)
+{
+    event("READER name=A%20Reader present=1 events=1 bus=1 dev=250\n");
+    until(entry_is("card-A", "ready"));
+    /* Handed over as an event of the loop's own thread would be: nothing else runs now. */
+    slots_usb_removed(a.hotplug, 1, 251);
+    ck_assert(!lock_is_locked(a.lock));
+    event("SERVICE up=0\n");
+    until(entry_is("card-A", "lost"));
+    ck_assert(!lock_is_locked(a.lock));
+    slots_usb_removed(a.hotplug, 1, 250);
+    ck_assert(lock_is_locked(a.lock));
+    ck_assert(entry_is("card-A", "pulled"));
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    Suite *s;
+    TCase *tc;
+    SRunner *sr;
+    int failed;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (argc > 1 && strcmp(argv[1], "watch-pcsc") == 0)
+        return fake_watcher();
+    if (argc > 2)
+        return fake_token(argc, argv);
+    gcry_check_version(NULL);
+    gcry_control(GCRYCTL_INIT_SECMEM, 262144, 0);
+    gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+    s = suite_create("agent/hotplug");
+    tc = tcase_create("hotplug");
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, software_is_there_from_the_start);
+    tcase_add_test(tc, a_card_is_pulled);
+    tcase_add_test(tc, only_the_token_when_so_set);
+    tcase_add_test(tc, a_swap_is_a_pull);
+    tcase_add_test(tc, what_was_of_no_use_does_not_lock);
+    tcase_add_test(tc, an_implant_that_leaves_is_lost);
+    tcase_add_test(tc, pcscd_going_is_no_pull);
+    tcase_add_test(tc, a_crash_is_lost_and_started_anew);
+    tcase_add_test(tc, the_watcher_dies);
+    tcase_add_test(tc, a_reader_that_goes_with_its_card_was_unplugged);
+    tcase_add_test(tc, the_command_gets_the_name);
+    tcase_add_test(tc, who_showed_a_proof_is_remembered);
+    tcase_add_test(tc, a_namesake_is_not_taken_for_it);
+    tcase_add_test(tc, watchers_hear_of_changes);
+    tcase_add_test(tc, software_comes_back);
+    tcase_add_test(tc, the_kernel_removes_the_device);
+    suite_add_tcase(s, tc);
+    sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
