@@ -1,49 +1,10 @@
-#include "agent/keyring.h"
+#include "agent/keyring_node.h"
 
-#include "agent/token_lines.h"
-
-#include <pthread.h>
 #include <string.h>
-#include <sys/queue.h>
-
-/* An identity that snapshots share. Immutable, except that nobody but the keyring counts. */
-struct node {
-    struct identity id;          /* first: snapshots point at it */
-    unsigned refs;               /* atomic */
-    struct node *constraints_of; /* reference: whose constraints id.constraints borrows, or NULL */
-};
-
-struct snapshot {
-    struct keyring_snapshot pub; /* first: callers see only this */
-    unsigned refs;               /* atomic */
-    struct node **nodes;
-};
-
-/* What one token holds, as it told. */
-struct shelf {
-    TAILQ_ENTRY(shelf) link; /* keyring::shelves, in order of arrival */
-    struct token *token;     /* reference */
-    struct key_line *keys;
-    size_t n;
-};
-
-struct added {
-    TAILQ_ENTRY(added) link; /* keyring::added, in order of adding */
-    struct node *node;
-};
-
-struct keyring {
-    pthread_mutex_t mutex;
-    TAILQ_HEAD(shelves, shelf) shelves;
-    TAILQ_HEAD(added_list, added) added;
-    size_t nadded;
-    struct snapshot *now;
-    int64_t next_expiry_ms; /* INT64_MAX: none of those in the snapshot ends */
-};
 
 /* --- nodes --------------------------------------------------------------------------------------- */
 
-static void node_unref(struct node *n)
+void keyring_node_unref(struct node *n)
 {
     if (n == NULL || __atomic_sub_fetch(&n->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
@@ -55,19 +16,19 @@ static void node_unref(struct node *n)
     }
     gpgrt_free(n->id.holders);
     if (n->constraints_of != NULL)
-        node_unref(n->constraints_of);
+        keyring_node_unref(n->constraints_of);
     else
         constraints_free(&n->id.constraints);
     gpgrt_free(n);
 }
 
-static struct node *node_ref(struct node *n)
+struct node *keyring_node_ref(struct node *n)
 {
     __atomic_fetch_add(&n->refs, 1, __ATOMIC_RELAXED);
     return n;
 }
 
-static gpg_error_t node_new(struct key *key, const char *comment, struct node **out)
+gpg_error_t keyring_node_new(struct key *key, const char *comment, struct node **out)
 {
     struct node *n = gpgrt_calloc(1, sizeof *n);
 
@@ -77,7 +38,7 @@ static gpg_error_t node_new(struct key *key, const char *comment, struct node **
     n->id.key = key_ref(key);
     n->id.comment = gpgrt_strdup(comment != NULL ? comment : "");
     if (n->id.comment == NULL) {
-        node_unref(n);
+        keyring_node_unref(n);
         return gpg_error(GPG_ERR_ENOMEM);
     }
     *out = n;
@@ -85,7 +46,7 @@ static gpg_error_t node_new(struct key *key, const char *comment, struct node **
 }
 
 /* Copies H; the copy's token is T. */
-static gpg_error_t node_add_holder(struct node *n, const struct holder *h, struct token *t)
+gpg_error_t keyring_node_add_holder(struct node *n, const struct holder *h, struct token *t)
 {
     struct holder *more =
         gpgrt_reallocarray(n->id.holders, n->id.nholders, n->id.nholders + 1, sizeof *more);
@@ -113,7 +74,7 @@ void keyring_put(const struct keyring_snapshot *pub)
     if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     for (size_t i = 0; i < s->pub.n; i++)
-        node_unref(s->nodes[i]);
+        keyring_node_unref(s->nodes[i]);
     gpgrt_free(s->nodes);
     gpgrt_free((void *)(uintptr_t)s->pub.ids);
     gpgrt_free(s);
@@ -151,7 +112,7 @@ static gpg_error_t take_key_line(struct snapshot *s, struct token *t, const stru
     gpg_error_t err = 0;
 
     if (n == NULL) {
-        err = node_new(k->id.key, k->id.comment, &n);
+        err = keyring_node_new(k->id.key, k->id.comment, &n);
         if (err != 0)
             return err;
         n->id.family = k->id.family;
@@ -165,7 +126,7 @@ static gpg_error_t take_key_line(struct snapshot *s, struct token *t, const stru
         n->id.created = k->id.created;
         memcpy(n->id.openpgp_fpr, k->id.openpgp_fpr, sizeof n->id.openpgp_fpr);
     }
-    return node_add_holder(n, &k->holder, t);
+    return keyring_node_add_holder(n, &k->holder, t);
 }
 
 /* A key that was added and that a present token holds too is one identity with both as holders. The
@@ -175,11 +136,11 @@ static gpg_error_t join_added(struct node *n, struct node *added)
     n->id.added = true;
     n->id.expires_ms = added->id.expires_ms;
     n->id.constraints = added->id.constraints;
-    n->constraints_of = node_ref(added);
-    return node_add_holder(n, &added->id.holders[0], added->id.holders[0].token);
+    n->constraints_of = keyring_node_ref(added);
+    return keyring_node_add_holder(n, &added->id.holders[0], added->id.holders[0].token);
 }
 
-static bool is_expired(const struct node *n, int64_t now)
+bool keyring_node_expired(const struct node *n, int64_t now)
 {
     return n->id.expires_ms != 0 && n->id.expires_ms <= now;
 }
@@ -213,14 +174,14 @@ static gpg_error_t fill_snapshot(struct keyring *k, struct snapshot *s, int64_t 
     {
         struct node *same = NULL;
 
-        if (is_expired(a->node, now))
+        if (keyring_node_expired(a->node, now))
             continue;
         if (a->node->id.expires_ms != 0 && a->node->id.expires_ms < *next_expiry)
             *next_expiry = a->node->id.expires_ms;
         if (a->node->id.key->cert == NULL)
             same = find_same(s, nfirst, a->node->id.key, a->node->id.family);
         if (same == NULL)
-            s->nodes[s->pub.n++] = node_ref(a->node);
+            s->nodes[s->pub.n++] = keyring_node_ref(a->node);
         else if ((err = join_added(same, a->node)) != 0)
             return err;
     }
@@ -231,7 +192,7 @@ static gpg_error_t fill_snapshot(struct keyring *k, struct snapshot *s, int64_t 
 
 /* Makes a new snapshot of what is on the shelves; the mutex is held. When memory is short the old
  * one stays. */
-static gpg_error_t rebuild(struct keyring *k)
+gpg_error_t keyring_rebuild(struct keyring *k)
 {
     int64_t next_expiry = INT64_MAX;
     struct identity **ids;
@@ -266,7 +227,8 @@ const struct keyring_snapshot *keyring_get(struct keyring *k)
     struct snapshot *s;
 
     pthread_mutex_lock(&k->mutex);
-    if (k->next_expiry_ms != INT64_MAX && monotonic_ms() >= k->next_expiry_ms && rebuild(k) != 0) {
+    if (k->next_expiry_ms != INT64_MAX && monotonic_ms() >= k->next_expiry_ms &&
+        keyring_rebuild(k) != 0) {
         /* Better nothing than a key whose time is over. */
         pthread_mutex_unlock(&k->mutex);
         return NULL;
@@ -382,21 +344,13 @@ gpg_error_t keyring_set_token(struct keyring *k, struct token *t)
     } else {
         TAILQ_INSERT_TAIL(&k->shelves, s, link);
     }
-    err = rebuild(k);
+    err = keyring_rebuild(k);
     pthread_mutex_unlock(&k->mutex);
     if (old != NULL)
         shelf_free(old);
 out:
     token_info_put(info);
     return err;
-}
-
-static void added_drop(struct keyring *k, struct added *a)
-{
-    TAILQ_REMOVE(&k->added, a, link);
-    k->nadded--;
-    node_unref(a->node);
-    gpgrt_free(a);
 }
 
 /* Also forgets what was added to T: those private keys are gone with it. */
@@ -412,172 +366,14 @@ void keyring_remove_token(struct keyring *k, struct token *t)
     for (a = TAILQ_FIRST(&k->added); a != NULL; a = next) {
         next = TAILQ_NEXT(a, link);
         if (a->node->id.holders[0].token == t)
-            added_drop(k, a);
+            keyring_added_drop(k, a);
     }
     /* An old snapshot does no harm: the token itself refuses everything. */
-    if (rebuild(k) != 0)
+    if (keyring_rebuild(k) != 0)
         gpgrt_log_error("out of memory: the list of keys is not up to date\n");
     pthread_mutex_unlock(&k->mutex);
     if (s != NULL)
         shelf_free(s);
-}
-
-/* --- keys added by clients --------------------------------------------------------------------------- */
-
-static struct added *find_added(struct keyring *k, struct rd blob)
-{
-    struct added *a;
-
-    TAILQ_FOREACH(a, &k->added, link)
-    if (blob_is(a->node->id.key->blob, a->node->id.key->blob_len, blob))
-        return a;
-    return NULL;
-}
-
-gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
-                        const char *comment, struct key_constraints *c, int64_t life_ms)
-{
-    const struct holder h = {.id = (char *)(uintptr_t)id, .touch = TOKEN_TOUCH_NEVER};
-    struct added *a = gpgrt_calloc(1, sizeof *a), *old;
-    struct node *n = NULL;
-    gpg_error_t err;
-
-    if (a == NULL)
-        return gpg_error_from_syserror();
-    err = node_new(key, comment, &n);
-    if (err == 0)
-        err = node_add_holder(n, &h, t);
-    if (err != 0)
-        goto fail;
-    n->id.family = FAMILY_SSH;
-    n->id.can_sign = n->id.can_auth = n->id.added = true;
-    n->id.expires_ms = life_ms > 0 ? monotonic_ms() + life_ms : 0;
-    n->id.constraints = *c;
-    *c = (struct key_constraints){0};
-    a->node = n;
-    pthread_mutex_lock(&k->mutex);
-    old = find_added(k, rd_of(key->blob, key->blob_len));
-    if (old == NULL && k->nadded >= SSH_AGENT_MAX_IDENTITIES) {
-        pthread_mutex_unlock(&k->mutex);
-        err = gpg_error(GPG_ERR_TOO_MANY);
-        goto fail;
-    }
-    if (old != NULL) {
-        TAILQ_INSERT_AFTER(&k->added, old, a, link);
-        k->nadded++;
-        added_drop(k, old);
-    } else {
-        TAILQ_INSERT_TAIL(&k->added, a, link);
-        k->nadded++;
-    }
-    err = rebuild(k);
-    pthread_mutex_unlock(&k->mutex);
-    return err;
-fail:
-    node_unref(n);
-    gpgrt_free(a);
-    return err;
-}
-
-static bool id_is_used(struct keyring *k, const struct token *t, const char *id)
-{
-    struct added *a;
-
-    TAILQ_FOREACH(a, &k->added, link)
-    if (a->node->id.holders[0].token == t && strcmp(a->node->id.holders[0].id, id) == 0)
-        return true;
-    return false;
-}
-
-gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id)
-{
-    const struct holder *h;
-    struct added *a;
-    gpg_error_t err = 0;
-    char *unused = NULL;
-    struct node *n;
-
-    pthread_mutex_lock(&k->mutex);
-    a = find_added(k, blob);
-    if (a == NULL) {
-        err = gpg_error(find(&k->now->pub, blob, false) != NULL ? GPG_ERR_NOT_SUPPORTED
-                                                                : GPG_ERR_NOT_FOUND);
-        goto out;
-    }
-    n = node_ref(a->node);
-    h = &n->id.holders[0];
-    added_drop(k, a);
-    if (!id_is_used(k, h->token, h->id)) {
-        unused = gpgrt_strdup(h->id);
-        if (unused == NULL)
-            err = gpg_error_from_syserror();
-    }
-    node_unref(n);
-    if (rebuild(k) != 0)
-        err = gpg_error(GPG_ERR_ENOMEM);
-out:
-    pthread_mutex_unlock(&k->mutex);
-    if (err == 0)
-        *id = unused;
-    else
-        gpgrt_free(unused);
-    return err;
-}
-
-void keyring_remove_added(struct keyring *k)
-{
-    pthread_mutex_lock(&k->mutex);
-    while (!TAILQ_EMPTY(&k->added))
-        added_drop(k, TAILQ_FIRST(&k->added));
-    if (rebuild(k) != 0)
-        gpgrt_log_error("out of memory: the list of keys is not up to date\n");
-    pthread_mutex_unlock(&k->mutex);
-}
-
-/* Drops one expired entry; *ID gets its key's id if nobody uses it any more. False: there is none. */
-static bool expire_one(struct keyring *k, int64_t now, char **id)
-{
-    struct added *a;
-    struct node *n;
-
-    *id = NULL;
-    TAILQ_FOREACH(a, &k->added, link)
-    if (is_expired(a->node, now))
-        break;
-    if (a == NULL)
-        return false;
-    n = node_ref(a->node);
-    added_drop(k, a);
-    if (!id_is_used(k, n->id.holders[0].token, n->id.holders[0].id))
-        *id = gpgrt_strdup(n->id.holders[0].id);
-    node_unref(n);
-    return true;
-}
-
-int64_t keyring_expire(struct keyring *k, char ***ids)
-{
-    int64_t now = monotonic_ms(), next = INT64_MAX;
-    char **list = NULL, **more, *id;
-    struct added *a;
-    size_t n = 0;
-    bool any = false;
-
-    pthread_mutex_lock(&k->mutex);
-    list = gpgrt_calloc(k->nadded + 1, sizeof *list);
-    more = list;
-    while (more != NULL && expire_one(k, now, &id)) {
-        any = true;
-        if (id != NULL)
-            list[n++] = id;
-    }
-    TAILQ_FOREACH(a, &k->added, link)
-    if (a->node->id.expires_ms != 0 && a->node->id.expires_ms < next)
-        next = a->node->id.expires_ms;
-    if (any)
-        (void)rebuild(k);
-    pthread_mutex_unlock(&k->mutex);
-    *ids = list;
-    return next == INT64_MAX ? -1 : next > now ? next - now : 0;
 }
 
 /* --- the keyring ------------------------------------------------------------------------------------- */
@@ -593,7 +389,7 @@ gpg_error_t keyring_new(struct keyring **out)
     TAILQ_INIT(&k->shelves);
     TAILQ_INIT(&k->added);
     k->next_expiry_ms = INT64_MAX;
-    err = rebuild(k);
+    err = keyring_rebuild(k);
     if (err != 0)
         keyring_free(k);
     else
@@ -608,7 +404,7 @@ void keyring_free(struct keyring *k)
     if (k == NULL)
         return;
     while (!TAILQ_EMPTY(&k->added))
-        added_drop(k, TAILQ_FIRST(&k->added));
+        keyring_added_drop(k, TAILQ_FIRST(&k->added));
     while ((s = TAILQ_FIRST(&k->shelves)) != NULL) {
         TAILQ_REMOVE(&k->shelves, s, link);
         shelf_free(s);

@@ -1,0 +1,171 @@
+/* The part of the keyring that clients fill: ssh-add. */
+#include "agent/keyring_node.h"
+
+#include <string.h>
+
+void keyring_added_drop(struct keyring *k, struct added *a)
+{
+    TAILQ_REMOVE(&k->added, a, link);
+    k->nadded--;
+    keyring_node_unref(a->node);
+    gpgrt_free(a);
+}
+
+/* --- keys added by clients --------------------------------------------------------------------------- */
+
+static struct added *find_added(struct keyring *k, struct rd blob)
+{
+    struct added *a;
+
+    TAILQ_FOREACH(a, &k->added, link)
+    if (a->node->id.key->blob != NULL &&
+        rd_eq(rd_of(a->node->id.key->blob, a->node->id.key->blob_len), blob))
+        return a;
+    return NULL;
+}
+
+gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
+                        const char *comment, struct key_constraints *c, int64_t life_ms)
+{
+    const struct holder h = {.id = (char *)(uintptr_t)id, .touch = TOKEN_TOUCH_NEVER};
+    struct added *a = gpgrt_calloc(1, sizeof *a), *old;
+    struct node *n = NULL;
+    gpg_error_t err;
+
+    if (a == NULL)
+        return gpg_error_from_syserror();
+    err = keyring_node_new(key, comment, &n);
+    if (err == 0)
+        err = keyring_node_add_holder(n, &h, t);
+    if (err != 0)
+        goto fail;
+    n->id.family = FAMILY_SSH;
+    n->id.can_sign = n->id.can_auth = n->id.added = true;
+    n->id.expires_ms = life_ms > 0 ? monotonic_ms() + life_ms : 0;
+    n->id.constraints = *c;
+    *c = (struct key_constraints){0};
+    a->node = n;
+    pthread_mutex_lock(&k->mutex);
+    old = find_added(k, rd_of(key->blob, key->blob_len));
+    if (old == NULL && k->nadded >= SSH_AGENT_MAX_IDENTITIES) {
+        pthread_mutex_unlock(&k->mutex);
+        err = gpg_error(GPG_ERR_TOO_MANY);
+        goto fail;
+    }
+    if (old != NULL) {
+        TAILQ_INSERT_AFTER(&k->added, old, a, link);
+        k->nadded++;
+        keyring_added_drop(k, old);
+    } else {
+        TAILQ_INSERT_TAIL(&k->added, a, link);
+        k->nadded++;
+    }
+    err = keyring_rebuild(k);
+    pthread_mutex_unlock(&k->mutex);
+    return err;
+fail:
+    keyring_node_unref(n);
+    gpgrt_free(a);
+    return err;
+}
+
+static bool id_is_used(struct keyring *k, const struct token *t, const char *id)
+{
+    struct added *a;
+
+    TAILQ_FOREACH(a, &k->added, link)
+    if (a->node->id.holders[0].token == t && strcmp(a->node->id.holders[0].id, id) == 0)
+        return true;
+    return false;
+}
+
+gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id)
+{
+    const struct holder *h;
+    struct added *a;
+    gpg_error_t err = 0;
+    char *unused = NULL;
+    struct node *n;
+
+    pthread_mutex_lock(&k->mutex);
+    a = find_added(k, blob);
+    if (a == NULL) {
+        err = gpg_error(keyring_find_blob(&k->now->pub, blob) != NULL ? GPG_ERR_NOT_SUPPORTED
+                                                                      : GPG_ERR_NOT_FOUND);
+        goto out;
+    }
+    n = keyring_node_ref(a->node);
+    h = &n->id.holders[0];
+    keyring_added_drop(k, a);
+    if (!id_is_used(k, h->token, h->id)) {
+        unused = gpgrt_strdup(h->id);
+        if (unused == NULL)
+            err = gpg_error_from_syserror();
+    }
+    keyring_node_unref(n);
+    if (keyring_rebuild(k) != 0)
+        err = gpg_error(GPG_ERR_ENOMEM);
+out:
+    pthread_mutex_unlock(&k->mutex);
+    if (err == 0)
+        *id = unused;
+    else
+        gpgrt_free(unused);
+    return err;
+}
+
+void keyring_remove_added(struct keyring *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    while (!TAILQ_EMPTY(&k->added))
+        keyring_added_drop(k, TAILQ_FIRST(&k->added));
+    if (keyring_rebuild(k) != 0)
+        gpgrt_log_error("out of memory: the list of keys is not up to date\n");
+    pthread_mutex_unlock(&k->mutex);
+}
+
+/* Drops one expired entry; *ID gets its key's id if nobody uses it any more. False: there is none. */
+static bool expire_one(struct keyring *k, int64_t now, char **id)
+{
+    struct added *a;
+    struct node *n;
+
+    *id = NULL;
+    TAILQ_FOREACH(a, &k->added, link)
+    if (keyring_node_expired(a->node, now))
+        break;
+    if (a == NULL)
+        return false;
+    n = keyring_node_ref(a->node);
+    keyring_added_drop(k, a);
+    if (!id_is_used(k, n->id.holders[0].token, n->id.holders[0].id))
+        *id = gpgrt_strdup(n->id.holders[0].id);
+    keyring_node_unref(n);
+    return true;
+}
+
+int64_t keyring_expire(struct keyring *k, char ***ids)
+{
+    int64_t now = monotonic_ms(), next = INT64_MAX;
+    char **list = NULL, **more, *id;
+    struct added *a;
+    size_t n = 0;
+    bool any = false;
+
+    pthread_mutex_lock(&k->mutex);
+    list = gpgrt_calloc(k->nadded + 1, sizeof *list);
+    more = list;
+    while (more != NULL && expire_one(k, now, &id)) {
+        any = true;
+        if (id != NULL)
+            list[n++] = id;
+    }
+    TAILQ_FOREACH(a, &k->added, link)
+    if (a->node->id.expires_ms != 0 && a->node->id.expires_ms < next)
+        next = a->node->id.expires_ms;
+    if (any)
+        (void)keyring_rebuild(k);
+    pthread_mutex_unlock(&k->mutex);
+    *ids = list;
+    return next == INT64_MAX ? -1 : next > now ? next - now : 0;
+}

@@ -1,0 +1,57 @@
+/* The inside of the keyring, shared by keyring.c and keyring_added.c. */
+#ifndef LATCHKEY_AGENT_KEYRING_NODE_H
+#define LATCHKEY_AGENT_KEYRING_NODE_H
+
+#include "agent/token_lines.h"
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+/* An identity that snapshots share. Immutable, except that nobody but the keyring counts. */
+struct node {
+    struct identity id;          /* first: snapshots point at it */
+    unsigned refs;               /* atomic */
+    struct node *constraints_of; /* reference: whose constraints id.constraints borrows, or NULL */
+};
+
+struct snapshot {
+    struct keyring_snapshot pub; /* first: callers see only this */
+    unsigned refs;               /* atomic */
+    struct node **nodes;
+};
+
+/* What one token holds, as it told. */
+struct shelf {
+    TAILQ_ENTRY(shelf) link; /* keyring::shelves, in order of arrival */
+    struct token *token;     /* reference */
+    struct key_line *keys;
+    size_t n;
+};
+
+struct added {
+    TAILQ_ENTRY(added) link; /* keyring::added, in order of adding */
+    struct node *node;
+};
+
+struct keyring {
+    pthread_mutex_t mutex;
+    TAILQ_HEAD(shelves, shelf) shelves;
+    TAILQ_HEAD(added_list, added) added;
+    size_t nadded;
+    struct snapshot *now;
+    int64_t next_expiry_ms; /* INT64_MAX: none of those in the snapshot ends */
+};
+
+/* Copies COMMENT, takes a reference of KEY. */
+gpg_error_t keyring_node_new(struct key *key, const char *comment, struct node **out);
+struct node *keyring_node_ref(struct node *n);
+void keyring_node_unref(struct node *n);
+/* Copies H; the copy's token is T. */
+gpg_error_t keyring_node_add_holder(struct node *n, const struct holder *h, struct token *t);
+bool keyring_node_expired(const struct node *n, int64_t now);
+
+/* The following need the keyring's mutex. */
+gpg_error_t keyring_rebuild(struct keyring *k);
+void keyring_added_drop(struct keyring *k, struct added *a);
+
+#endif
