@@ -1,13 +1,17 @@
 #include "agent/assuan_client.h"
 
 #include <gcrypt.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_LINE   (ASSUAN_LINELENGTH - 2)
-#define PARTIAL_MS 20
+#define MAX_LINE (ASSUAN_LINELENGTH - 2)
+/* libassuan writes a line and its end apart: the rest is there within microseconds, or the peer is not
+ * to be waited for closely. */
+#define PARTIAL_YIELDS 200u
+#define PARTIAL_MS     20
 
 static void *secure_realloc(void *p, size_t n)
 {
@@ -17,6 +21,7 @@ static void *secure_realloc(void *p, size_t n)
 static gpg_error_t wait_for_line(struct conversation *c)
 {
     char peek[ASSUAN_LINELENGTH];
+    unsigned partial = 0;
     gpg_error_t err = 0;
     ssize_t n;
 
@@ -29,6 +34,10 @@ static gpg_error_t wait_for_line(struct conversation *c)
         n = recv(c->fd, peek, sizeof peek, MSG_PEEK | MSG_DONTWAIT);
         if (n <= 0 || n == (ssize_t)sizeof peek || memchr(peek, '\n', (size_t)n) != NULL)
             break;
+        if (partial++ < PARTIAL_YIELDS) {
+            sched_yield();
+            continue;
+        }
         err = c->wait(c->arg, -1, PARTIAL_MS);
         if (err != 0)
             break;
