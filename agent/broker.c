@@ -377,6 +377,8 @@ static void note_success(struct run *r)
     if (shown && r->scope != NULL && r->v.touch == TOUCH_CACHED &&
         r->holder->touch != TOKEN_TOUCH_CACHED)
         grants_add_presence(r->a->grants, r->scope, r->out.token != NULL ? r->out.token : "");
+    if (!r->was_locked && lock_is_locked(r->a->lock))
+        grants_wipe(r->a->grants); /* the lock came between the last look and the new proof */
     grants_note_use(r->a->grants, r->grip);
     lock_note_use(r->a->lock);
     if (!r->was_locked)

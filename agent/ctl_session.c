@@ -270,7 +270,7 @@ void ctl_session_serve(struct agent *a, int fd)
     static atomic_uint_fast64_t connections = UINT64_C(1) << 62; /* apart from the ssh sessions' */
     struct session s = {.a = a, .origin = {.id = ++connections, .fd = fd}};
     assuan_context_t ctx = NULL;
-    int own = dup(fd), done = 0; /* libassuan closes its descriptor, the server closes its own */
+    int own = dup(fd); /* libassuan closes its descriptor, the server closes its own */
     gpg_error_t err;
 
     err = own < 0 ? gpg_error_from_syserror() : requester_new(fd, &s.origin.who);
@@ -288,8 +288,8 @@ void ctl_session_serve(struct agent *a, int fd)
         err = assuan_register_option_handler(ctx, on_option);
     if (err == 0)
         err = assuan_accept(ctx);
-    while (err == 0 && !done)
-        err = assuan_process_next(ctx, &done);
+    if (err == 0)
+        err = assuan_process(ctx);
     if (err != 0 && gpg_err_code(err) != GPG_ERR_EOF)
         gpgrt_log_debug("control connection: %s\n", gpg_strerror(err));
 out:

@@ -54,7 +54,7 @@ static void init_libraries(void)
 {
     gcry_check_version(NULL);
     gcry_control(GCRYCTL_SUSPEND_SECMEM_WARN);
-    gcry_control(GCRYCTL_INIT_SECMEM, 65536, 0);
+    gcry_control(GCRYCTL_INIT_SECMEM, 262144, 0);
     gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, 65536, 0);
     gcry_control(GCRYCTL_RESUME_SECMEM_WARN);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);

@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 /* An ssh message at most, and some room. */
-#define MAX_DATA     (300u * 1024u)
+#define MAX_DATA (300u * 1024u)
+/* The largest RSA key with its certificate. */
+#define MAX_KEY      (30u * 1024u)
+#define SECURE_MAX   (32u * 1024u)
 #define MAX_PIN      1024u
 #define MAX_CHANNELS 64u
 
@@ -203,9 +206,17 @@ out:
     return err;
 }
 
+/* Notes that the token is gone, for after_command. */
+static gpg_error_t note(struct channel *c, gpg_error_t err)
+{
+    if (gpg_err_code(err) == GPG_ERR_CARD_REMOVED || gpg_err_code(err) == GPG_ERR_ENODEV)
+        c->s->failure = err;
+    return err;
+}
+
 static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
 {
-    return crypto(ctx, line, false);
+    return note(assuan_get_pointer(ctx), crypto(ctx, line, false));
 }
 
 static gpg_error_t cmd_decrypt(assuan_context_t ctx, char *line)
@@ -213,7 +224,7 @@ static gpg_error_t cmd_decrypt(assuan_context_t ctx, char *line)
     gpg_error_t err = crypto(ctx, line, true);
 
     assuan_end_confidential(ctx);
-    return err;
+    return note(assuan_get_pointer(ctx), err);
 }
 
 static gpg_error_t cmd_verify(assuan_context_t ctx, char *line)
@@ -237,7 +248,7 @@ static gpg_error_t cmd_verify(assuan_context_t ctx, char *line)
     gpgrt_free(key_id);
     gpgrt_free(use);
     gpgrt_free(ref);
-    return err;
+    return note(c, err);
 }
 
 static gpg_error_t cmd_learn(assuan_context_t ctx, char *line)
@@ -270,7 +281,7 @@ static gpg_error_t cmd_learn(assuan_context_t ctx, char *line)
     gpgrt_free(text);
 out:
     buf_free(&lines);
-    return err;
+    return note(c, err);
 }
 
 static gpg_error_t cmd_forget(assuan_context_t ctx, char *line)
@@ -294,7 +305,7 @@ static gpg_error_t cmd_addkey(assuan_context_t ctx, char *line)
         return gpg_error(GPG_ERR_NOT_SUPPORTED);
     err = field_get(line, "comment", &comment);
     if (err == 0)
-        err = inquire(c, "KEY", MAX_DATA, true, &body);
+        err = inquire(c, "KEY", MAX_KEY, true, &body);
     if (err == 0)
         err = c->s->d->add_key(c->s->state, buf_rd(&body), comment != NULL ? comment : "", &answer);
     if (err == 0)
@@ -344,19 +355,27 @@ static const struct {
 
 /* --- channels ------------------------------------------------------------------------------------------------------------ */
 
-/* The token is gone for good: answer that, then let the process end, so that end-of-file says it too. */
+/* The token is gone for good: the answer says so, then the process ends, so that end-of-file says it too. */
 static void after_command(assuan_context_t ctx, gpg_error_t err)
 {
     struct channel *c = assuan_get_pointer(ctx);
 
-    if (gpg_err_code(err) == GPG_ERR_CARD_REMOVED || gpg_err_code(err) == GPG_ERR_ENODEV)
-        c->s->failure = err;
+    (void)err;
+    if (c->s->failure != 0)
+        exit(EXIT_FAILURE);
+}
+
+/* libassuan takes the whole of an inquiry's limit at once: what holds a PIN or a key is small and goes into secure memory,
+ * what holds data to sign does not belong there. */
+static void *hook_malloc(size_t n)
+{
+    return n <= SECURE_MAX ? gcry_malloc_secure(n) : gcry_malloc(n);
 }
 
 static gpg_error_t open_channel(struct channel *c, int fd)
 {
     static struct assuan_malloc_hooks secure = {
-        .malloc = gcry_malloc_secure, .realloc = gcry_realloc, .free = gcry_free};
+        .malloc = hook_malloc, .realloc = gcry_realloc, .free = gcry_free};
     gpg_error_t err = assuan_new_ext(&c->ctx, GPG_ERR_SOURCE_DEFAULT, &secure, NULL, NULL);
 
     if (err != 0)
@@ -374,10 +393,9 @@ static void *channel_thread(void *arg)
 {
     struct channel *c = arg;
     gpg_error_t err = assuan_accept(c->ctx);
-    int done = 0;
 
-    while (err == 0 && !done && c->s->failure == 0)
-        err = assuan_process_next(c->ctx, &done);
+    if (err == 0)
+        err = assuan_process(c->ctx);
     if (err != 0 && gpg_err_code(err) != GPG_ERR_EOF)
         gpgrt_log_debug("channel %u: %s\n", c->index, gpg_strerror(err));
     assuan_release(c->ctx);

@@ -1,0 +1,43 @@
+/* ISO 7816-4 command and response APDUs over any transport: short and extended length, command chaining, GET RESPONSE,
+ * status words. */
+#ifndef LATCHKEY_DEVICES_APDU_H
+#define LATCHKEY_DEVICES_APDU_H
+
+#include "proto/buf.h"
+
+/* How a card is reached. The fake that tests put in is one more of these. */
+struct card_transport {
+    /* Begins a transaction. *INTERFERED: the card was reset or taken by others exclusively since our last one, so that
+     * nothing is selected or verified any more. GPG_ERR_CARD_REMOVED, GPG_ERR_ENODEV (the service is gone). */
+    gpg_error_t (*begin)(void *handle, bool *interfered);
+    /* One command APDU; appends the whole response (data, SW1, SW2). GPG_ERR_CARD_RESET: the card was reset under us;
+     * GPG_ERR_EAGAIN: the exchange failed on the way and may be tried again (contactless). */
+    gpg_error_t (*transmit)(void *handle, struct rd command, struct buf *response);
+    /* Ends it; RESET: with a card reset. */
+    void (*end)(void *handle, bool reset);
+};
+
+struct card {
+    const struct card_transport *transport;
+    void *handle;
+    bool t0;        /* protocol T=0: no Le behind data */
+    bool chaining;  /* what the card announces in its historical bytes */
+    bool extended;
+    size_t max_cmd; /* extended: largest command APDU, 0 not told */
+};
+
+struct apdu {
+    uint8_t cla, ins, p1, p2;
+    struct rd data;
+    bool want_data; /* Le */
+    bool secret;    /* data is a PIN: never shown in a log */
+};
+
+/* Sends A, gathers the whole answer (61xx, 6Cxx), gives data (appended to RESP, may be NULL) and *SW. The error is the
+ * transport's; whatever the card says is in *SW. GPG_ERR_TOO_LARGE: the card cannot take so much data. */
+gpg_error_t apdu_send(const struct card *c, const struct apdu *a, struct buf *resp, unsigned *sw);
+
+/* The nearest error code for a status word other than 9000. */
+gpg_error_t apdu_error(unsigned sw);
+
+#endif
