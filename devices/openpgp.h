@@ -1,0 +1,90 @@
+/* The OpenPGP card application (OpenPGP Smart Card Application 2.0 to 3.4): one card's state, shared by the files that make
+ * up the driver. */
+#ifndef LATCHKEY_DEVICES_OPENPGP_H
+#define LATCHKEY_DEVICES_OPENPGP_H
+
+#include "devices/apdu.h"
+#include "devices/driver.h"
+#include "devices/profiles.h"
+
+enum slot_index { SLOT_SIG, SLOT_DEC, SLOT_AUT, NSLOTS };
+enum uif { UIF_OFF, UIF_ON, UIF_FIXED, UIF_CACHED, UIF_CACHED_FIXED };
+
+struct slot {
+    struct key *key; /* NULL: empty */
+    char *oid_curve; /* from the algorithm attributes; NULL for RSA */
+    bool rsa, ecdh;
+    unsigned rsa_bits;
+    uint8_t fpr[20];
+    bool has_fpr;
+    uint32_t created;
+    enum uif uif;
+};
+
+struct kdf {
+    bool known, active;
+    int hash;
+    uint32_t count;
+    uint8_t salt[8]; /* of PW1 */
+};
+
+struct openpgp {
+    struct card card;
+    const struct profile *profile;
+    char *reader;
+    bool contactless;
+    int bus, dev;
+    bool learned;
+    /* from 6E */
+    uint8_t aid[16];
+    bool kdf_possible, forced_pin;
+    int tries[3]; /* PW1, RC, PW3 */
+    int max_pin;
+    long counter;
+    struct slot slots[NSLOTS];
+    struct kdf kdf;
+    bool no_unverify; /* VERIFY with P1=FF is refused: a reset does it */
+    /* state of the card as far as nobody interfered */
+    bool selected;
+    bool verified[2]; /* PW1 as 81, as 82 */
+    /* the PIN as the person typed it */
+    struct buf pin;
+    int64_t pin_ms; /* when it was typed and right */
+    bool pin_good;
+    int64_t touched_ms;
+};
+
+/* References of PW1: 81 for PSO:CDS, 82 for the rest. */
+#define PW1_SIGN  0x81
+#define PW1_OTHER 0x82
+
+int64_t openpgp_now_ms(void);
+
+/* openpgp_learn.c: SELECT; everything that 6E and the public keys tell. A transaction is open. */
+gpg_error_t openpgp_select(struct openpgp *o);
+/* The same, and checks that it is still the card that was learned: GPG_ERR_WRONG_CARD. */
+gpg_error_t openpgp_reselect(struct openpgp *o);
+gpg_error_t openpgp_learn(struct openpgp *o);
+/* Reads 6E (and 7A) anew. */
+gpg_error_t openpgp_refresh(struct openpgp *o);
+/* PW status: tries left. */
+gpg_error_t openpgp_read_tries(struct openpgp *o);
+/* Parsing alone, for tests and fuzzing: R is the content of 6E, the value of a 7F49, C1..C3's content. */
+gpg_error_t openpgp_parse_6e(struct openpgp *o, struct rd r);
+gpg_error_t openpgp_parse_public(const struct slot *s, struct rd r, struct key **out);
+void openpgp_parse_attributes(struct slot *s, struct rd attr);
+gpg_error_t openpgp_parse_kdf(struct rd r, struct kdf *out);
+/* GET DATA; missing objects give GPG_ERR_NO_OBJ. The outer tag is stripped where a card sends it. */
+gpg_error_t openpgp_get_data(struct openpgp *o, unsigned tag, struct buf *out);
+
+/* openpgp_pin.c. REF: PW1_SIGN or PW1_OTHER. A transaction is open. Sends the held PIN once. */
+gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref);
+/* Gets a PIN from the person (no transaction open) into O->pin, as not yet proven. */
+gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref, bool wrong);
+/* May the PIN that is held serve a request for PIN_AGE? */
+bool openpgp_pin_serves(const struct openpgp *o, long pin_age);
+void openpgp_forget_pin(struct openpgp *o);
+/* Leaves the card unverified; a transaction is open. *RESET: end it with a reset. */
+void openpgp_unverify(struct openpgp *o, bool *reset);
+
+#endif

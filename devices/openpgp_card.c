@@ -1,0 +1,606 @@
+/* The driver for OpenPGP cards: operations in short shared transactions, repaired when another program interfered.
+ *
+ * A PIN must not meet another application, where it could use up a try of that one. Another program may select an applet
+ * between two of our transactions without any sign of it in PC/SC. So a PIN goes out in a transaction without a SELECT of
+ * its own only where the product is known to hold no applet that counts a VERIFY with our references 81 and 82
+ * (profiles.c); on all other cards SELECT comes first. Where a foreign applet is met all the same its refusal tells
+ * (openpgp_verify_held), and SELECT and VERIFY follow. */
+#include "devices/openpgp.h"
+#include "devices/pcsc.h"
+#include "proto/token_protocol.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_ROUNDS    8 /* resets by others, wrong PINs: an end to everything */
+#define TOUCH_CACHE_S 15
+
+static const char *const slot_ids[NSLOTS] = {"sig", "dec", "aut"};
+
+/* --- opening ------------------------------------------------------------------------------------------------------------------- */
+
+static void close_card(void *state)
+{
+    struct openpgp *o = state;
+
+    openpgp_forget_pin(o);
+    for (unsigned i = 0; i < NSLOTS; i++) {
+        key_unref(o->slots[i].key);
+        gpgrt_free(o->slots[i].oid_curve);
+    }
+    pcsc_close(o->card.handle);
+    gpgrt_free(o->reader);
+    gpgrt_free(o);
+}
+
+static gpg_error_t open_card(const char *reader, void **state)
+{
+    struct openpgp *o = gpgrt_calloc(1, sizeof *o);
+    struct pcsc_card *p = NULL;
+    gpg_error_t err;
+
+    if (o == NULL)
+        return gpg_error_from_syserror();
+    o->pin = BUF_INIT_SECURE;
+    o->counter = -1;
+    o->tries[0] = o->tries[1] = o->tries[2] = -1;
+    o->reader = gpgrt_strdup(reader);
+    o->profile = profile_find(0, reader);
+    err = o->reader != NULL ? pcsc_open(reader, &p) : gpg_error_from_syserror();
+    if (err != 0) {
+        gpgrt_free(o->reader);
+        gpgrt_free(o);
+        return err;
+    }
+    o->card = (struct card){.transport = &pcsc_transport, .handle = p, .t0 = pcsc_is_t0(p)};
+    o->contactless = pcsc_is_contactless(p);
+    pcsc_usb_address(p, &o->bus, &o->dev);
+    *state = o;
+    return 0;
+}
+
+static gpg_error_t begin(struct openpgp *o)
+{
+    bool interfered = false;
+    gpg_error_t err = o->card.transport->begin(o->card.handle, &interfered);
+
+    if (interfered) {
+        o->selected = false;
+        o->verified[0] = o->verified[1] = false;
+    }
+    return err;
+}
+
+static void end(struct openpgp *o, bool reset)
+{
+    o->card.transport->end(o->card.handle, reset);
+}
+
+/* The card was reset in the middle of a transaction, or the exchange broke. */
+static void lost_state(struct openpgp *o)
+{
+    o->selected = false;
+    o->verified[0] = o->verified[1] = false;
+}
+
+/* --- learning ------------------------------------------------------------------------------------------------------------------ */
+
+static gpg_error_t learn_card(struct openpgp *o, bool refresh)
+{
+    gpg_error_t err = 0;
+
+    if (o->learned && !refresh)
+        return 0;
+    for (int i = 0; i < MAX_ROUNDS; i++) {
+        err = begin(o);
+        if (err != 0)
+            return err;
+        if (!o->learned)
+            err = openpgp_learn(o);
+        else if ((err = openpgp_reselect(o)) == 0)
+            err = openpgp_refresh(o);
+        end(o, false);
+        if (gpg_err_code(err) != GPG_ERR_CARD_RESET && gpg_err_code(err) != GPG_ERR_EAGAIN)
+            return err;
+        lost_state(o);
+    }
+    return err;
+}
+
+static char *serial_text(const struct openpgp *o)
+{
+    char *hex = hex_encode(o->aid + 10, 4), *s = hex;
+
+    if (hex == NULL || !o->profile->decimal_serial || strspn(hex, "0123456789") != strlen(hex))
+        return hex;
+    while (s[0] == '0' && s[1] != '\0')
+        s++;
+    s = gpgrt_strdup(s);
+    gpgrt_free(hex);
+    return s;
+}
+
+static void put_token(struct openpgp *o, struct buf *lines)
+{
+    struct buf f = BUF_INIT;
+    char text[64], *serial = serial_text(o), *aid = hex_encode(o->aid, sizeof o->aid), *name,
+                   *label;
+
+    name = gpgrt_bsprintf("%s-%s", o->profile->kind, serial != NULL ? serial : "");
+    label = gpgrt_bsprintf("%s %s", o->profile->label, serial != NULL ? serial : "");
+    field_put(&f, "kind", o->profile->kind);
+    field_put(&f, "serial", serial != NULL ? serial : "");
+    field_put(&f, "name", name != NULL ? name : "");
+    field_put(&f, "label", label != NULL ? label : "");
+    snprintf(text, sizeof text, "%x.%x", o->aid[6], o->aid[7]);
+    field_put(&f, "version", text);
+    field_put(&f, "reader", o->reader);
+    if (o->bus >= 0) {
+        field_put_int(&f, "bus", o->bus);
+        field_put_int(&f, "dev", o->dev);
+    }
+    if (o->contactless)
+        field_put_int(&f, "contactless", 1);
+    snprintf(text, sizeof text, "%02X%02X", o->aid[8], o->aid[9]);
+    field_put(&f, "manufacturer", text);
+    snprintf(text, sizeof text, "%d/%d/%d", o->tries[0], o->tries[1], o->tries[2]);
+    field_put(&f, "tries", text);
+    if (o->counter >= 0)
+        field_put_int(&f, "counter", o->counter);
+    field_put(&f, "aid", aid != NULL ? aid : "");
+    buf_printf(lines, "TOKEN %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
+    buf_free(&f);
+    gpgrt_free(serial);
+    gpgrt_free(aid);
+    gpgrt_free(name);
+    gpgrt_free(label);
+}
+
+static gpg_error_t put_key(struct openpgp *o, unsigned i, struct buf *lines)
+{
+    static const char *const caps[NSLOTS] = {"s", "e", "a"}, *const families[NSLOTS] = {
+                                                                 "gpg", "gpg", "ssh"};
+    static const char *const touch[] = {[UIF_OFF] = "never",
+                                        [UIF_ON] = "always",
+                                        [UIF_FIXED] = "always",
+                                        [UIF_CACHED] = "cached",
+                                        [UIF_CACHED_FIXED] = "cached"};
+    const struct slot *s = &o->slots[i];
+    struct buf f = BUF_INIT;
+    char *fpr = s->has_fpr ? hex_encode(s->fpr, sizeof s->fpr) : NULL;
+    gpg_error_t err = driver_put_key(&f, slot_ids[i], s->key, caps[i], families[i]);
+
+    if (err == 0) {
+        if (s->created != 0)
+            field_put_int(&f, "created", (long)s->created);
+        if (fpr != NULL)
+            field_put(&f, "fpr", fpr);
+        field_put(&f, "touch", touch[s->uif]);
+        if (s->uif == UIF_FIXED || s->uif == UIF_CACHED_FIXED)
+            field_put_int(&f, "touch-fixed", 1);
+        if (s->uif == UIF_CACHED || s->uif == UIF_CACHED_FIXED)
+            field_put_int(&f, "touch-secs", TOUCH_CACHE_S);
+        field_put(&f, "pin", i == SLOT_SIG && o->forced_pin ? "always" : "once");
+        buf_printf(lines, "KEY %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
+        err = buf_err(&f);
+    }
+    buf_free(&f);
+    gpgrt_free(fpr);
+    return err;
+}
+
+static gpg_error_t learn(void *state, bool refresh, struct buf *lines)
+{
+    struct openpgp *o = state;
+    gpg_error_t err = learn_card(o, refresh);
+
+    if (err != 0)
+        return err;
+    put_token(o, lines);
+    for (unsigned i = 0; i < NSLOTS && err == 0; i++)
+        if (o->slots[i].key != NULL)
+            err = put_key(o, i, lines);
+    return err != 0 ? err : buf_err(lines);
+}
+
+/* --- one operation -------------------------------------------------------------------------------------------------------------- */
+
+struct work {
+    struct openpgp *o;
+    struct driver_op *op;
+    struct slot *slot; /* NULL: verification alone */
+    uint8_t ref;
+    struct apdu apdu;
+    struct buf answer; /* secure for decryption */
+};
+
+/* Did the card say no because something is not as we left it, rather than to the operation itself? */
+static bool state_differs(unsigned sw)
+{
+    return sw == 0x6982 || sw == 0x6d00 || sw == 0x6e00 || sw == 0x6a82 || sw == 0x6a86 ||
+           sw == 0x6a88 || sw == 0x6b00 || sw == 0x6985 || sw == 0x6f00;
+}
+
+static bool touch_wanted(const struct work *w)
+{
+    return w->slot != NULL && w->slot->uif != UIF_OFF;
+}
+
+/* Sends the command; a touch is waited for within it. */
+static gpg_error_t run_command(struct work *w, unsigned *sw)
+{
+    struct openpgp *o = w->o;
+    gpg_error_t err;
+
+    buf_reset(&w->answer);
+    if (touch_wanted(w))
+        w->op->io->touch(w->op->io->arg, true);
+    err = apdu_send(&o->card, &w->apdu, &w->answer, sw);
+    if (touch_wanted(w))
+        w->op->io->touch(w->op->io->arg, false);
+    if (err == 0)
+        err = buf_err(&w->answer);
+    if (err == 0 && *sw == 0x9000 && w->ref == PW1_SIGN && o->forced_pin)
+        o->verified[0] = false; /* the card drops it by itself */
+    return err;
+}
+
+/* Brings the card to the state in which W's command can run, inside the open transaction. *NEED_PIN: it takes a PIN that is
+ * not there. */
+static gpg_error_t prepare(struct work *w, bool fresh_select, bool *need_pin)
+{
+    struct openpgp *o = w->o;
+    bool *verified = &o->verified[w->ref == PW1_SIGN ? 0 : 1];
+    bool must_verify = !*verified || w->op->pin_age == 0 || !openpgp_pin_serves(o, w->op->pin_age);
+    gpg_error_t err = 0;
+
+    *need_pin = false;
+    if (must_verify && !openpgp_pin_serves(o, w->op->pin_age) &&
+        !(w->op->pin_typed && o->pin.len > 0)) {
+        *need_pin = true;
+        return 0;
+    }
+    if (!o->selected || fresh_select || (must_verify && o->profile->foreign_applets))
+        err = o->learned ? openpgp_reselect(o) : openpgp_select(o);
+    if (err == 0 && (must_verify || !*verified)) {
+        bool was_good = o->pin_good && !w->op->pin_typed;
+
+        err = openpgp_verify_held(o, w->ref);
+        if (err == 0 && was_good)
+            w->op->pin_cached = true;
+    } else if (err == 0 && !w->op->pin_typed) {
+        w->op->pin_cached = true;
+    }
+    return err;
+}
+
+static bool is_touch_timeout(const struct work *w, unsigned sw, bool verified_now)
+{
+    return touch_wanted(w) && (sw == 0x6600 || (verified_now && (sw == 0x6982 || sw == 0x6985)));
+}
+
+/* What one transaction came to. */
+enum result { DONE, AGAIN, AGAIN_WITH_SELECT, WANTS_PIN, FAILED };
+
+static enum result in_transaction(struct work *w, bool fresh_select, gpg_error_t *err)
+{
+    struct openpgp *o = w->o;
+    bool need_pin = false, verified_before = o->verified[w->ref == PW1_SIGN ? 0 : 1], verified_now;
+    unsigned sw = 0x9000;
+
+    *err = prepare(w, fresh_select, &need_pin);
+    if (*err == 0 && need_pin)
+        return WANTS_PIN;
+    if (gpg_err_code(*err) == GPG_ERR_WRONG_CARD && !fresh_select && o->pin.len > 0)
+        return AGAIN_WITH_SELECT; /* another applet was selected */
+    if (*err != 0)
+        return FAILED;
+    if (w->slot == NULL)
+        return DONE;
+    verified_now = !verified_before;
+    *err = run_command(w, &sw);
+    if (*err != 0)
+        return FAILED;
+    if (sw == 0x9000)
+        return DONE;
+    if (is_touch_timeout(w, sw, verified_now || fresh_select)) {
+        if (sw == 0x6600)
+            o->verified[0] = o->verified[1] = false; /* Gnuk forgets */
+        *err = gpg_error(GPG_ERR_TIMEOUT);
+        return FAILED;
+    }
+    if (state_differs(sw) && !fresh_select) {
+        o->verified[0] = o->verified[1] = false;
+        return AGAIN_WITH_SELECT;
+    }
+    *err = apdu_error(sw);
+    return FAILED;
+}
+
+static gpg_error_t leave(struct work *w, gpg_error_t err)
+{
+    bool reset = false;
+
+    if (w->op->drop && gpg_err_code(err) != GPG_ERR_CARD_REMOVED &&
+        gpg_err_code(err) != GPG_ERR_ENODEV)
+        openpgp_unverify(w->o, &reset);
+    end(w->o, reset);
+    return err;
+}
+
+/* Transactions until the thing is done: no PIN is asked for, and nothing is waited for, while one is open. */
+static gpg_error_t perform(struct work *w)
+{
+    struct openpgp *o = w->o;
+    bool fresh_select = false, wrong = false;
+    gpg_error_t err = 0;
+
+    if (w->op->want_touch && !touch_wanted(w))
+        return gpg_error(GPG_ERR_USE_CONDITIONS);
+    for (int round = 0; round < MAX_ROUNDS; round++) {
+        enum result r;
+
+        if (w->op->io->canceled(w->op->io->arg))
+            return gpg_error(GPG_ERR_CANCELED);
+        err = begin(o);
+        if (err != 0)
+            return err;
+        r = in_transaction(w, fresh_select, &err);
+        switch (r) {
+        case DONE:
+            return leave(w, 0);
+        case AGAIN_WITH_SELECT:
+            fresh_select = true;
+            /* fall through */
+        case AGAIN:
+            end(o, false);
+            break;
+        case WANTS_PIN:
+            end(o, false);
+            err = openpgp_ask_pin(o, w->op, w->ref, wrong);
+            if (err != 0)
+                return err;
+            break;
+        case FAILED:
+            if (gpg_err_code(err) == GPG_ERR_CARD_RESET || gpg_err_code(err) == GPG_ERR_EAGAIN) {
+                end(o, false);
+                lost_state(o);
+                break;
+            }
+            leave(w, err);
+            if (gpg_err_code(err) != GPG_ERR_BAD_PIN || o->pin_good)
+                return err;
+            /* The PIN that was sent is forgotten: the person may type another one. */
+            wrong = true;
+            w->op->pin_typed = w->op->pin_cached = false;
+            break;
+        }
+    }
+    return err != 0 ? err : gpg_error(GPG_ERR_CARD);
+}
+
+/* --- signing and decrypting -------------------------------------------------------------------------------------------------------- */
+
+static struct slot *find_slot(struct openpgp *o, const char *id, unsigned *index)
+{
+    for (unsigned i = 0; i < NSLOTS; i++)
+        if (strcmp(slot_ids[i], id) == 0 && o->slots[i].key != NULL) {
+            *index = i;
+            return &o->slots[i];
+        }
+    return NULL;
+}
+
+/* PKCS#1 DigestInfo (RFC 8017 9.2, note 1). */
+static gpg_error_t put_digest_info(struct buf *b, int hash, struct rd digest)
+{
+    static const struct {
+        int hash;
+        uint8_t n, prefix[19];
+    } known[] = {
+        {GCRY_MD_SHA1,
+         15,
+         {0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04,
+          0x14}},
+        {GCRY_MD_SHA224,
+         19,
+         {0x30, 0x2d, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x04,
+          0x05, 0x00, 0x04, 0x1c}},
+        {GCRY_MD_SHA256,
+         19,
+         {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01,
+          0x05, 0x00, 0x04, 0x20}},
+        {GCRY_MD_SHA384,
+         19,
+         {0x30, 0x41, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02,
+          0x05, 0x00, 0x04, 0x30}},
+        {GCRY_MD_SHA512,
+         19,
+         {0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03,
+          0x05, 0x00, 0x04, 0x40}},
+    };
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (known[i].hash != hash)
+            continue;
+        if (digest.n != gcry_md_get_algo_dlen(hash))
+            return gpg_error(GPG_ERR_INV_LENGTH);
+        buf_put(b, known[i].prefix, known[i].n);
+        buf_put_rd(b, digest);
+        return buf_err(b);
+    }
+    return gpg_error(GPG_ERR_DIGEST_ALGO);
+}
+
+static gpg_error_t put_input(const struct key *k, const struct tosign *t, struct buf *b)
+{
+    struct rd data = t->data;
+
+    if (k->algo == KEY_RSA)
+        return put_digest_info(b, t->hash, data);
+    /* A longer hash is cut to the field's size from the left (FIPS 186-4 6.4). */
+    if (k->algo == KEY_ECDSA && data.n > (k->nbits + 7) / 8)
+        data.n = (k->nbits + 7) / 8;
+    buf_put_rd(b, data);
+    return buf_err(b);
+}
+
+static void note_touch(struct work *w)
+{
+    if (w->slot->uif == UIF_ON || w->slot->uif == UIF_FIXED)
+        w->op->touched = true;
+}
+
+static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
+{
+    struct openpgp *o = state;
+    struct work w = {.o = o, .op = op, .answer = BUF_INIT};
+    struct buf input = BUF_INIT;
+    unsigned index = 0;
+    gpg_error_t err = learn_card(o, false);
+
+    if (err != 0)
+        return err;
+    w.slot = find_slot(o, op->key_id, &index);
+    if (w.slot == NULL)
+        return gpg_error(GPG_ERR_NO_SECKEY);
+    if (index == SLOT_DEC)
+        return gpg_error(GPG_ERR_WRONG_KEY_USAGE);
+    err = put_input(w.slot->key, &op->input, &input);
+    if (err == 0) {
+        w.ref = index == SLOT_SIG ? PW1_SIGN : PW1_OTHER;
+        w.apdu = index == SLOT_SIG ? (struct apdu){.ins = 0x2a, .p1 = 0x9e, .p2 = 0x9a}
+                                   : (struct apdu){.ins = 0x88};
+        w.apdu.data = buf_rd(&input);
+        w.apdu.want_data = true;
+        err = perform(&w);
+    }
+    if (err == 0) {
+        note_touch(&w);
+        if (index == SLOT_SIG && o->counter >= 0)
+            o->counter++;
+        err = sig_from_raw(w.slot->key, buf_rd(&w.answer), sig);
+    }
+    buf_free(&input);
+    buf_free(&w.answer);
+    return err;
+}
+
+/* The cryptogram of an (enc-val ..) as PSO:DECIPHER wants it. */
+static gpg_error_t put_cryptogram(const struct key *k, struct rd encval, struct buf *b)
+{
+    struct buf point = BUF_INIT, do86 = BUF_INIT, do7f49 = BUF_INIT;
+    gcry_sexp_t s = NULL, p = NULL;
+    size_t n = 0;
+    const char *v;
+    gpg_error_t err = gcry_sexp_sscan(&s, NULL, (const char *)encval.p, encval.n);
+
+    if (err != 0)
+        return err;
+    p = gcry_sexp_find_token(s, k->algo == KEY_RSA ? "a" : "e", 0);
+    v = p != NULL ? gcry_sexp_nth_data(p, 1, &n) : NULL;
+    if (v == NULL) {
+        err = gpg_error(GPG_ERR_NO_OBJ);
+    } else if (k->algo == KEY_RSA) {
+        struct rd a = rd_magnitude(rd_of(v, n));
+        size_t len = (k->nbits + 7) / 8;
+
+        if (a.n > len)
+            err = gpg_error(GPG_ERR_INV_LENGTH);
+        buf_put_u8(b, 0);
+        for (size_t i = a.n; err == 0 && i < len; i++)
+            buf_put_u8(b, 0);
+        buf_put_rd(b, a);
+    } else {
+        /* Curve25519: 32 octets, whatever prefix the sender put before them. */
+        if (strcmp(k->curve, "Curve25519") == 0) {
+            struct rd e = rd_of(v, n);
+
+            if (e.n > 32 && (e.n & 1) != 0)
+                e = rd_of(e.p + 1, e.n - 1);
+            for (size_t i = e.n; i < 32; i++)
+                buf_put_u8(&point, 0);
+            buf_put_rd(&point, e);
+        } else {
+            buf_put(&point, v, n);
+        }
+        buf_put_tlv(&do86, 0x86, point.data, point.len);
+        buf_put_tlv(&do7f49, 0x7f49, do86.data, do86.len);
+        buf_put_tlv(b, 0xa6, do7f49.data, do7f49.len);
+    }
+    if (err == 0)
+        err = buf_err(b);
+    gcry_sexp_release(p);
+    gcry_sexp_release(s);
+    buf_free(&point);
+    buf_free(&do86);
+    buf_free(&do7f49);
+    return err;
+}
+
+static gpg_error_t decrypt(void *state, struct driver_op *op, struct buf *result)
+{
+    struct openpgp *o = state;
+    struct work w = {.o = o, .op = op, .ref = PW1_OTHER, .answer = BUF_INIT_SECURE};
+    struct buf input = BUF_INIT;
+    unsigned index = 0;
+    gpg_error_t err = learn_card(o, false);
+
+    if (err != 0)
+        return err;
+    w.slot = find_slot(o, op->key_id, &index);
+    if (w.slot == NULL)
+        return gpg_error(GPG_ERR_NO_SECKEY);
+    if (index != SLOT_DEC)
+        return gpg_error(GPG_ERR_WRONG_KEY_USAGE);
+    err = put_cryptogram(w.slot->key, op->input.data, &input);
+    if (err == 0) {
+        w.apdu = (struct apdu){
+            .ins = 0x2a, .p1 = 0x80, .p2 = 0x86, .data = buf_rd(&input), .want_data = true};
+        err = perform(&w);
+    }
+    if (err == 0) {
+        note_touch(&w);
+        buf_put_rd(result, buf_rd(&w.answer));
+        err = buf_err(result);
+    }
+    buf_free(&input);
+    buf_free(&w.answer);
+    return err;
+}
+
+static gpg_error_t verify(void *state, struct driver_op *op, const char *ref)
+{
+    struct openpgp *o = state;
+    struct work w = {
+        .o = o, .op = op, .ref = ref != NULL && strcmp(ref, "81") == 0 ? PW1_SIGN : PW1_OTHER};
+    gpg_error_t err = learn_card(o, false);
+
+    return err != 0 ? err : perform(&w);
+}
+
+static void forget(void *state)
+{
+    struct openpgp *o = state;
+    bool reset = false;
+
+    openpgp_forget_pin(o);
+    if ((o->verified[0] || o->verified[1]) && begin(o) == 0) {
+        openpgp_unverify(o, &reset);
+        end(o, reset);
+    }
+    o->verified[0] = o->verified[1] = false;
+}
+
+const struct driver driver_pcsc = {
+    .kind = "pcsc",
+    .help = "the card in a PC/SC reader, named by ARGUMENT",
+    .wants_arg = true,
+    .open = open_card,
+    .close = close_card,
+    .learn = learn,
+    .sign = sign,
+    .decrypt = decrypt,
+    .verify = verify,
+    .forget = forget,
+};

@@ -1,0 +1,342 @@
+/* What a card tells of itself: SELECT, application related data (6E), algorithm attributes, public keys. */
+#include "devices/openpgp.h"
+
+#include <string.h>
+
+static const uint8_t application[] = {0xd2, 0x76, 0x00, 0x01, 0x24, 0x01};
+
+gpg_error_t openpgp_select(struct openpgp *o)
+{
+    struct apdu a = {
+        .ins = 0xa4, .p1 = 0x04, .data = rd_of(application, sizeof application), .want_data = true};
+    unsigned sw;
+    gpg_error_t err;
+
+    o->selected = false;
+    if (o->profile == NULL || !o->profile->select_keeps_pin)
+        o->verified[0] = o->verified[1] = false;
+    err = apdu_send(&o->card, &a, NULL, &sw);
+    if (err != 0)
+        return err;
+    if (sw == 0x6285 || sw == 0x6985)
+        return gpg_error(GPG_ERR_OBJ_TERM_STATE);
+    if (sw != 0x9000)
+        return gpg_error(GPG_ERR_NOT_SUPPORTED); /* no OpenPGP application on this card */
+    o->selected = true;
+    return 0;
+}
+
+gpg_error_t openpgp_get_data(struct openpgp *o, unsigned tag, struct buf *out)
+{
+    struct apdu a = {.ins = 0xca, .p1 = (uint8_t)(tag >> 8), .p2 = (uint8_t)tag, .want_data = true};
+    struct buf raw = BUF_INIT;
+    struct rd r, value;
+    uint32_t outer;
+    unsigned sw;
+    gpg_error_t err = apdu_send(&o->card, &a, &raw, &sw);
+
+    if (err == 0)
+        err = buf_err(&raw);
+    if (err == 0 && sw != 0x9000)
+        err = apdu_error(sw);
+    if (err == 0 && raw.len == 0)
+        err = gpg_error(GPG_ERR_NO_OBJ);
+    if (err == 0) {
+        /* Some cards send constructed objects with their tag and length, some without. */
+        r = buf_rd(&raw);
+        if (rd_tlv(&r, &outer, &value) == 0 && outer == tag && r.n == 0)
+            buf_put_rd(out, value);
+        else
+            buf_put_rd(out, buf_rd(&raw));
+        err = buf_err(out);
+    }
+    buf_free(&raw);
+    return err;
+}
+
+gpg_error_t openpgp_reselect(struct openpgp *o)
+{
+    struct buf aid = BUF_INIT;
+    gpg_error_t err = openpgp_select(o);
+
+    if (err == 0)
+        err = openpgp_get_data(o, 0x4f, &aid);
+    /* Up to the serial number: another card in the same reader gets no PIN of this one. */
+    if (err == 0 && (aid.len < 14 || memcmp(aid.data, o->aid, 14) != 0))
+        err = gpg_error(GPG_ERR_WRONG_CARD);
+    buf_free(&aid);
+    return err;
+}
+
+/* --- 6E ------------------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *curve;
+    uint8_t n, oid[10];
+} oids[] = {
+    {"NIST P-256", 8, {0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07}},
+    {"NIST P-384", 5, {0x2B, 0x81, 0x04, 0x00, 0x22}},
+    {"NIST P-521", 5, {0x2B, 0x81, 0x04, 0x00, 0x23}},
+    {"secp256k1", 5, {0x2B, 0x81, 0x04, 0x00, 0x0A}},
+    {"brainpoolP256r1", 9, {0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x07}},
+    {"brainpoolP384r1", 9, {0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0B}},
+    {"brainpoolP512r1", 9, {0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0D}},
+    {"Ed25519", 9, {0x2B, 0x06, 0x01, 0x04, 0x01, 0xDA, 0x47, 0x0F, 0x01}},
+    {"Ed25519", 3, {0x2B, 0x65, 0x70}},
+    {"Curve25519", 10, {0x2B, 0x06, 0x01, 0x04, 0x01, 0x97, 0x55, 0x01, 0x05, 0x01}},
+    {"Curve25519", 3, {0x2B, 0x65, 0x6E}},
+};
+
+static const char *curve_of(struct rd oid)
+{
+    for (size_t i = 0; i < sizeof oids / sizeof oids[0]; i++)
+        if (rd_eq(oid, rd_of(oids[i].oid, oids[i].n)))
+            return oids[i].curve;
+    return NULL;
+}
+
+/* The algorithm byte lies on some firmware: the curve decides what it is for. */
+void openpgp_parse_attributes(struct slot *s, struct rd attr)
+{
+    const char *curve = NULL;
+    uint16_t bits = 0;
+    uint8_t algo;
+
+    gpgrt_free(s->oid_curve);
+    s->oid_curve = NULL;
+    s->rsa = s->ecdh = false;
+    if (rd_u8(&attr, &algo) != 0)
+        return;
+    if (algo == 1) {
+        s->rsa = rd_u16(&attr, &bits) == 0;
+        s->rsa_bits = bits;
+        return;
+    }
+    curve = curve_of(attr);
+    if (curve == NULL && attr.n > 1) /* import format, or a stray octet */
+        curve = curve_of(rd_of(attr.p, attr.n - 1));
+    if (curve == NULL)
+        return;
+    s->oid_curve = gpgrt_strdup(curve);
+    s->ecdh = algo == 0x12 || strcmp(curve, "Curve25519") == 0;
+}
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i] != 0)
+            return false;
+    return true;
+}
+
+static void parse_capabilities(struct openpgp *o, struct rd r)
+{
+    struct rd hist, caps, sizes, value;
+    uint32_t tag;
+
+    if (rd_tlv_find(r, 0xc0, &caps) == 0 && caps.n > 0)
+        o->kdf_possible = (caps.p[0] & 0x01) != 0;
+    /* Compact TLV 73 of the historical bytes: chaining, extended length (ISO 7816-4 8.1.1). */
+    if (rd_tlv_find(r, 0x5f52, &hist) == 0) {
+        for (size_t i = 1; i < hist.n;) {
+            size_t len = hist.p[i] & 0x0f;
+
+            if (hist.p[i] >> 4 == 7 && len == 3 && i + 3 < hist.n) {
+                o->card.chaining = (hist.p[i + 3] & 0x80) != 0;
+                o->card.extended = (hist.p[i + 3] & 0x40) != 0;
+            }
+            i += 1 + len;
+        }
+    }
+    if (rd_tlv_find(r, 0x7f66, &sizes) == 0 && rd_tlv(&sizes, &tag, &value) == 0 && value.n == 2)
+        o->card.max_cmd = (size_t)value.p[0] << 8 | value.p[1];
+    if (o->contactless && o->card.extended) {
+        o->card.extended = false; /* readers' buffers are small */
+        o->card.chaining = true;
+    }
+}
+
+static void parse_slot(struct openpgp *o, struct rd r, unsigned i)
+{
+    struct slot *s = &o->slots[i];
+    struct rd v;
+
+    if (rd_tlv_find(r, 0xc1 + i, &v) == 0)
+        openpgp_parse_attributes(s, v);
+    s->has_fpr =
+        rd_tlv_find(r, 0xc5, &v) == 0 && v.n >= 20 * (i + 1) && !all_zero(v.p + 20 * i, 20);
+    if (s->has_fpr)
+        memcpy(s->fpr, v.p + 20 * i, 20);
+    s->created = 0;
+    if (rd_tlv_find(r, 0xcd, &v) == 0 && v.n >= 4 * (i + 1)) {
+        struct rd t = rd_of(v.p + 4 * i, 4);
+
+        (void)rd_u32(&t, &s->created);
+    }
+    s->uif = UIF_OFF;
+    if (rd_tlv_find(r, 0xd6 + i, &v) == 0 && v.n >= 1 && v.p[0] <= UIF_CACHED_FIXED)
+        s->uif = (enum uif)v.p[0];
+}
+
+gpg_error_t openpgp_parse_6e(struct openpgp *o, struct rd r)
+{
+    struct rd v;
+
+    if (rd_tlv_find(r, 0x4f, &v) != 0 || v.n != sizeof o->aid)
+        return gpg_error(GPG_ERR_CARD);
+    memcpy(o->aid, v.p, sizeof o->aid);
+    parse_capabilities(o, r);
+    o->tries[0] = o->tries[1] = o->tries[2] = -1;
+    if (rd_tlv_find(r, 0xc4, &v) == 0 && v.n >= 7) {
+        o->forced_pin = v.p[0] == 0;
+        o->max_pin = v.p[1] & 0x7f;
+        for (int i = 0; i < 3; i++)
+            o->tries[i] = v.p[4 + i];
+    }
+    for (unsigned i = 0; i < NSLOTS; i++)
+        parse_slot(o, r, i);
+    return 0;
+}
+
+/* --- public keys ---------------------------------------------------------------------------------------------------------- */
+
+gpg_error_t openpgp_parse_public(const struct slot *s, struct rd r, struct key **out)
+{
+    struct rd body, n, e, point;
+    uint32_t tag;
+    struct rd all = r;
+
+    if (rd_tlv(&all, &tag, &body) != 0 || tag != 0x7f49)
+        return gpg_error(GPG_ERR_CARD);
+    if (rd_tlv_find(body, 0x86, &point) == 0) {
+        if (s->oid_curve == NULL)
+            return gpg_error(GPG_ERR_UNKNOWN_CURVE);
+        if (point.n == 33 && point.p[0] == 0x40) /* some cards send OpenPGP's prefix */
+            point = rd_of(point.p + 1, 32);
+        return key_from_point(s->oid_curve, point, s->ecdh, out);
+    }
+    if (rd_tlv_find(body, 0x81, &n) != 0 || rd_tlv_find(body, 0x82, &e) != 0)
+        return gpg_error(GPG_ERR_CARD);
+    return key_from_rsa(rd_magnitude(n), rd_magnitude(e), out);
+}
+
+static gpg_error_t read_public(struct openpgp *o, unsigned i)
+{
+    static const uint8_t crts[NSLOTS][2] = {{0xb6, 0x00}, {0xb8, 0x00}, {0xa4, 0x00}};
+    struct apdu a = {.ins = 0x47, .p1 = 0x81, .data = rd_of(crts[i], 2), .want_data = true};
+    struct buf answer = BUF_INIT;
+    struct slot *s = &o->slots[i];
+    unsigned sw;
+    gpg_error_t err = apdu_send(&o->card, &a, &answer, &sw);
+
+    key_unref(s->key);
+    s->key = NULL;
+    if (err == 0 && sw == 0x9000) {
+        err = openpgp_parse_public(s, buf_rd(&answer), &s->key);
+        if (err != 0) {
+            gpgrt_log_info("%s: key in slot %u is not usable: %s\n", o->reader, i + 1,
+                           gpg_strerror(err));
+            err = 0; /* an unknown key is skipped, not fatal */
+        }
+    }
+    buf_free(&answer);
+    return err;
+}
+
+/* Key information (DE) tells which slots are empty without asking each; cards before 3.0 have none. */
+static bool slot_is_empty(struct rd r, unsigned i)
+{
+    struct rd v;
+
+    if (rd_tlv_find(r, 0xde, &v) != 0)
+        return false;
+    for (size_t k = 0; k + 1 < v.n; k += 2)
+        if (v.p[k] == i + 1)
+            return v.p[k + 1] == 0;
+    return false;
+}
+
+static gpg_error_t read_unlisted_uif(struct openpgp *o, struct rd r)
+{
+    struct rd v;
+    gpg_error_t err = 0;
+
+    if (!o->profile->uif_unlisted || rd_tlv_find(r, 0xd6, &v) == 0)
+        return 0;
+    for (unsigned i = 0; i < NSLOTS && err == 0; i++) {
+        struct buf uif = BUF_INIT;
+
+        err = openpgp_get_data(o, 0xd6 + i, &uif);
+        if (err == 0 && uif.len >= 1 && uif.data[0] <= UIF_CACHED_FIXED)
+            o->slots[i].uif = (enum uif)uif.data[0];
+        if (gpg_err_code(err) != GPG_ERR_CARD_REMOVED && gpg_err_code(err) != GPG_ERR_ENODEV)
+            err = 0;
+        buf_free(&uif);
+    }
+    return err;
+}
+
+gpg_error_t openpgp_learn(struct openpgp *o)
+{
+    struct buf data = BUF_INIT;
+    gpg_error_t err = openpgp_select(o);
+
+    if (err == 0)
+        err = openpgp_get_data(o, 0x6e, &data);
+    if (err == 0)
+        err = openpgp_parse_6e(o, buf_rd(&data));
+    if (err != 0)
+        goto out;
+    o->profile = profile_find((uint16_t)(o->aid[8] << 8 | o->aid[9]), o->reader);
+    err = read_unlisted_uif(o, buf_rd(&data));
+    for (unsigned i = 0; i < NSLOTS && err == 0; i++) {
+        if (slot_is_empty(buf_rd(&data), i)) {
+            key_unref(o->slots[i].key);
+            o->slots[i].key = NULL;
+        } else {
+            err = read_public(o, i);
+        }
+    }
+    o->learned = err == 0;
+out:
+    buf_free(&data);
+    return err;
+}
+
+gpg_error_t openpgp_read_tries(struct openpgp *o)
+{
+    struct buf c4 = BUF_INIT, all = BUF_INIT;
+    struct rd v;
+    gpg_error_t err = openpgp_get_data(o, 0xc4, &c4);
+
+    v = buf_rd(&c4);
+    if (err != 0 || c4.len < 7) {
+        /* Not readable alone on every card. */
+        err = openpgp_get_data(o, 0x6e, &all);
+        if (err == 0 && (rd_tlv_find(buf_rd(&all), 0xc4, &v) != 0 || v.n < 7))
+            err = gpg_error(GPG_ERR_CARD);
+    }
+    for (int i = 0; err == 0 && i < 3; i++)
+        o->tries[i] = v.p[4 + i];
+    buf_free(&c4);
+    buf_free(&all);
+    return err;
+}
+
+gpg_error_t openpgp_refresh(struct openpgp *o)
+{
+    struct buf data = BUF_INIT, sst = BUF_INIT;
+    struct rd v;
+    gpg_error_t err = openpgp_get_data(o, 0x6e, &data);
+
+    if (err == 0)
+        err = openpgp_parse_6e(o, buf_rd(&data));
+    if (err == 0)
+        err = read_unlisted_uif(o, buf_rd(&data));
+    if (err == 0 && openpgp_get_data(o, 0x7a, &sst) == 0 &&
+        rd_tlv_find(buf_rd(&sst), 0x93, &v) == 0 && v.n == 3)
+        o->counter = (long)v.p[0] << 16 | (long)v.p[1] << 8 | v.p[2];
+    buf_free(&data);
+    buf_free(&sst);
+    return err;
+}

@@ -1,0 +1,206 @@
+/* PINs: when one may go to the card, in which form, and how the card is left unverified. */
+#include "devices/openpgp.h"
+
+#include <string.h>
+#include <time.h>
+
+#define KDF_MAX_COUNT \
+    0x04000000u /* octets hashed; more than eight times ykman's default is no card's honest wish */
+
+int64_t openpgp_now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* --- KDF-DO (F9) -------------------------------------------------------------------------------------------------------------- */
+
+gpg_error_t openpgp_parse_kdf(struct rd r, struct kdf *out)
+{
+    struct kdf k = {.known = true};
+    struct rd v;
+
+    if (r.n == 0 || rd_tlv_find(r, 0x81, &v) != 0 || (v.n == 1 && v.p[0] == 0)) {
+        *out = k;
+        return 0;
+    }
+    if (v.n != 1 || v.p[0] != 3)
+        return gpg_error(GPG_ERR_NOT_SUPPORTED);
+    if (rd_tlv_find(r, 0x82, &v) != 0 || v.n != 1 || (v.p[0] != 8 && v.p[0] != 10))
+        return gpg_error(GPG_ERR_DIGEST_ALGO);
+    k.hash = v.p[0] == 8 ? GCRY_MD_SHA256 : GCRY_MD_SHA512;
+    if (rd_tlv_find(r, 0x83, &v) != 0 || v.n != 4 || rd_u32(&v, &k.count) != 0 ||
+        k.count > KDF_MAX_COUNT)
+        return gpg_error(GPG_ERR_BAD_DATA);
+    if (rd_tlv_find(r, 0x84, &v) != 0 || v.n != sizeof k.salt)
+        return gpg_error(GPG_ERR_BAD_DATA);
+    memcpy(k.salt, v.p, sizeof k.salt);
+    k.active = true;
+    *out = k;
+    return 0;
+}
+
+/* Read before the first PIN goes out: the plain PIN sent to a card that wants the derived one burns a try. */
+static gpg_error_t need_kdf(struct openpgp *o)
+{
+    struct buf f9 = BUF_INIT;
+    gpg_error_t err;
+
+    if (o->kdf.known || !o->kdf_possible)
+        return 0;
+    err = openpgp_get_data(o, 0xf9, &f9);
+    if (gpg_err_code(err) == GPG_ERR_NO_OBJ)
+        o->kdf = (struct kdf){.known = true};
+    else if (err == 0)
+        err = openpgp_parse_kdf(buf_rd(&f9), &o->kdf);
+    if (gpg_err_code(err) == GPG_ERR_NO_OBJ)
+        err = 0;
+    buf_free(&f9);
+    return err;
+}
+
+/* RFC 4880 3.7.1.3: salt and PIN over and over, cut at COUNT octets. */
+static gpg_error_t derive(const struct kdf *k, struct rd pin, struct buf *out)
+{
+    gcry_md_hd_t md;
+    uint32_t left = k->count;
+    size_t round = sizeof k->salt + pin.n, n = gcry_md_get_algo_dlen(k->hash);
+    gpg_error_t err = gcry_md_open(&md, k->hash, GCRY_MD_FLAG_SECURE);
+
+    if (err != 0)
+        return err;
+    if (left < round)
+        left = (uint32_t)round;
+    while (left > 0) {
+        size_t salt = left < sizeof k->salt ? left : sizeof k->salt, rest;
+
+        gcry_md_write(md, k->salt, salt);
+        left -= (uint32_t)salt;
+        rest = left < pin.n ? left : pin.n;
+        gcry_md_write(md, pin.p, rest);
+        left -= (uint32_t)rest;
+    }
+    buf_put(out, gcry_md_read(md, k->hash), n);
+    gcry_md_close(md);
+    return buf_err(out);
+}
+
+/* --- the held PIN ------------------------------------------------------------------------------------------------------------- */
+
+void openpgp_forget_pin(struct openpgp *o)
+{
+    buf_free(&o->pin);
+    o->pin = BUF_INIT_SECURE;
+    o->pin_good = false;
+}
+
+bool openpgp_pin_serves(const struct openpgp *o, long pin_age)
+{
+    if (!o->pin_good || pin_age == 0)
+        return false;
+    return pin_age < 0 || openpgp_now_ms() - o->pin_ms <= (int64_t)pin_age * 1000;
+}
+
+gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref, bool wrong)
+{
+    struct pin_request q = {.ref = ref == PW1_SIGN ? "81" : "82",
+                            .tries = o->tries[0],
+                            .wrong = wrong,
+                            .max = o->max_pin};
+    struct buf pin = BUF_INIT_SECURE;
+    gpg_error_t err;
+
+    if (o->tries[0] == 0)
+        return gpg_error(GPG_ERR_PIN_BLOCKED);
+    err = op->io->ask_pin(op->io->arg, &q, &pin);
+    if (err == 0) {
+        openpgp_forget_pin(o);
+        o->pin = pin;
+        pin = BUF_INIT_SECURE;
+        op->pin_typed = true;
+    }
+    buf_free(&pin);
+    return err;
+}
+
+/* A refused PIN is gone at once, so that it can never be sent a second time. */
+static gpg_error_t refused(struct openpgp *o, unsigned sw)
+{
+    gpg_error_t err;
+
+    openpgp_forget_pin(o);
+    o->verified[0] = o->verified[1] = false;
+    if (sw == 0x6700 || sw == 0x6a80)
+        return gpg_error(
+            GPG_ERR_BAD_PIN); /* a length that the card does not take; most do not count it */
+    if ((sw & 0xfff0) == 0x63c0) {
+        o->tries[0] = (int)(sw & 0x0f);
+    } else {
+        err = openpgp_read_tries(o);
+        if (err != 0)
+            return err;
+    }
+    if (sw == 0x6983 || o->tries[0] == 0)
+        return gpg_error(GPG_ERR_PIN_BLOCKED);
+    if ((sw & 0xfff0) == 0x63c0 || sw == 0x6982 || sw == 0x6985)
+        return gpg_error(GPG_ERR_BAD_PIN);
+    return apdu_error(sw);
+}
+
+gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
+{
+    struct buf value = BUF_INIT_SECURE;
+    struct apdu a = {.ins = 0x20, .p2 = ref, .secret = true};
+    unsigned sw;
+    gpg_error_t err = need_kdf(o);
+
+    if (err == 0 && o->kdf.active)
+        err = derive(&o->kdf, buf_rd(&o->pin), &value);
+    else if (err == 0)
+        buf_put_rd(&value, buf_rd(&o->pin));
+    if (err == 0)
+        err = buf_err(&value);
+    if (err == 0) {
+        a.data = buf_rd(&value);
+        err = apdu_send(&o->card, &a, NULL, &sw);
+    }
+    buf_free(&value);
+    if (err != 0)
+        return err;
+    /* Another applet answered: the card took nothing from the PIN's counter, and the PIN is not known to be wrong. */
+    if (sw == 0x6d00 || sw == 0x6e00 || sw == 0x6a88 || sw == 0x6b00 || sw == 0x6a86)
+        return gpg_error(GPG_ERR_WRONG_CARD);
+    if (sw != 0x9000)
+        return refused(o, sw);
+    if (!o->pin_good)
+        o->pin_ms = openpgp_now_ms();
+    o->pin_good = true;
+    o->verified[ref == PW1_SIGN ? 0 : 1] = true;
+    return 0;
+}
+
+void openpgp_unverify(struct openpgp *o, bool *reset)
+{
+    gpg_error_t err = 0;
+    unsigned sw = 0x9000;
+
+    *reset = false;
+    for (uint8_t i = 0; i < 2 && err == 0 && sw == 0x9000 && !o->no_unverify; i++) {
+        struct apdu a = {.ins = 0x20, .p1 = 0xff, .p2 = (uint8_t)(PW1_SIGN + i)};
+
+        if (!o->verified[i])
+            continue;
+        err = apdu_send(&o->card, &a, NULL, &sw);
+        if (err == 0 && sw == 0x9000)
+            o->verified[i] = false;
+        else if (err == 0)
+            o->no_unverify = true; /* OpenPGP 2 cards, older YubiKeys */
+    }
+    if (o->verified[0] || o->verified[1]) {
+        *reset = true;
+        o->verified[0] = o->verified[1] = false;
+        o->selected = false;
+    }
+}
