@@ -1,0 +1,121 @@
+#include "agent/cli/cli.h"
+
+#include <string.h>
+#include <time.h>
+
+static void put_lock(const json_t *lock)
+{
+    const char *state = cli_string(lock, "state"), *reason = cli_string(lock, "reason"),
+               *what = cli_string(lock, "what");
+    time_t since = (time_t)json_integer_value(json_object_get(lock, "since"));
+    bool open = state != NULL && strcmp(state, "open") == 0;
+    char stamp[32] = "";
+    struct tm tm;
+
+    printf("lock      %s%s%s", cli_colour(open ? GREEN : RED), open ? "open" : state,
+           cli_colour(PLAIN));
+    if (!open && since != 0 && localtime_r(&since, &tm) != NULL &&
+        strftime(stamp, sizeof stamp, "%H:%M:%S", &tm) > 0)
+        printf(" since %s", stamp);
+    if (reason != NULL) {
+        printf(" (%s", reason);
+        if (what != NULL) {
+            printf(": ");
+            cli_put(stdout, what);
+        }
+        printf(")");
+    }
+    putchar('\n');
+}
+
+static void put_token(const json_t *t)
+{
+    const char *state = cli_string(t, "state");
+    bool ready = state != NULL && strcmp(state, "ready") == 0;
+    const json_t *tries = json_array_get(json_object_get(t, "tries"), 0);
+    json_int_t queue = json_integer_value(json_object_get(t, "queue"));
+
+    printf("  %s", cli_colour(BOLD));
+    cli_put(stdout, cli_string(t, "name"));
+    printf("%s  %s", cli_colour(PLAIN), cli_colour(ready ? GREEN : YELLOW));
+    cli_put(stdout, state);
+    printf("%s  %lld keys", cli_colour(PLAIN), json_integer_value(json_object_get(t, "keys")));
+    if (json_is_integer(tries))
+        printf("  PIN tries left: %s%lld%s",
+               cli_colour(json_integer_value(tries) > 1 ? PLAIN : RED), json_integer_value(tries),
+               cli_colour(PLAIN));
+    if (json_is_true(json_object_get(t, "waiting_for_touch")))
+        printf("  %swaiting for a touch%s", cli_colour(YELLOW), cli_colour(PLAIN));
+    if (json_is_true(json_object_get(t, "draining")))
+        printf("  still busy with a request that was given up");
+    if (queue > 0)
+        printf("  %lld queued or running", queue);
+    if (cli_string(t, "reader") != NULL) {
+        printf("\n      in ");
+        cli_put(stdout, cli_string(t, "reader"));
+        if (json_is_true(json_object_get(t, "contactless")))
+            printf(" (contactless)");
+    }
+    putchar('\n');
+}
+
+static int run(const struct command *c, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    bool as_json = false;
+    const json_t *policy, *tokens;
+    const char *state;
+    json_t *j;
+    int opt, status;
+
+    while ((opt = cli_getopt(c, argc, argv, options, &status)) != -1) {
+        if (opt == -2)
+            return status;
+        as_json = opt == 'j';
+    }
+    j = cli_json("STATUS", &status);
+    if (j == NULL)
+        return status;
+    state = cli_string(json_object_get(j, "lock"), "state");
+    status = state != NULL && strcmp(state, "open") == 0 ? EXIT_OK : EXIT_NEGATIVE;
+    if (as_json) {
+        cli_print_json(j);
+        json_decref(j);
+        return status;
+    }
+    printf("agent     version ");
+    cli_put(stdout, cli_string(j, "version"));
+    printf(", pid %lld%s\n", json_integer_value(json_object_get(j, "pid")),
+           json_is_true(json_object_get(j, "hardware"))
+               ? ""
+               : " (software keys only: another agent holds the hardware)");
+    put_lock(json_object_get(j, "lock"));
+    policy = json_object_get(j, "policy");
+    if (json_is_true(json_object_get(policy, "ok"))) {
+        printf("policy    %.12s%s\n", cli_string(policy, "hash"),
+               json_array_size(json_object_get(policy, "files")) == 0 ? " (built-in only)" : "");
+    } else {
+        printf("policy    %sNOT VALID: every key operation is refused%s\n", cli_colour(RED),
+               cli_colour(PLAIN));
+        status = EXIT_NEGATIVE;
+    }
+    if (cli_string(policy, "problem") != NULL)
+        cli_fail("policy", cli_string(policy, "problem"));
+    printf("audit     ");
+    cli_put(stdout, cli_string(j, "audit"));
+    tokens = json_object_get(j, "tokens");
+    printf("\ntokens\n");
+    for (size_t i = 0; i < json_array_size(tokens); i++)
+        put_token(json_array_get(tokens, i));
+    json_decref(j);
+    return status;
+}
+
+const struct command cmd_status = {
+    .name = "status",
+    .usage = "[--json]",
+    .summary = "show lock, policy and tokens (exit 1 when locked)",
+    .help = "  --json    as JSON\n",
+    .run = run,
+};
