@@ -342,7 +342,7 @@ static void use_script(const char *body)
 
 static void drop_script(void)
 {
-    (void)system("rm -f /tmp/latchkey-pinentry-??????");
+    ck_assert_int_eq(system("rm -f /tmp/latchkey-pinentry-??????"), 0);
 }
 
 START_TEST(what_is_no_pinentry_fails_clearly)
