@@ -1,0 +1,110 @@
+/* An OpenPGP card in software, for tests: strict, written from the specification (OpenPGP Smart Card Application 2.0 to
+ * 3.4), with each product's ways as a row of a table. Crypto by libcrypto, so that it shares nothing with the host side.
+ *
+ *   testcard --profile P --port N --control SOCKET [options]      (testcard --help lists them)
+ *
+ * It joins pcscd through vpcd (127.0.0.1:N). The control socket takes one line and answers one line; see control.c. */
+#ifndef LATCHKEY_TESTS_CARD_EMU_H
+#define LATCHKEY_TESTS_CARD_EMU_H
+
+#include "proto/buf.h"
+
+#include <openssl/evp.h>
+#include <pthread.h>
+
+enum { KEY_SLOTS = 3, PW1 = 0, RC = 1, PW3 = 2 };
+
+struct emu_profile {
+    const char *name;
+    uint16_t manufacturer;
+    uint8_t version[2];
+    const char *hist;     /* historical bytes, hex: the DO 5F52 */
+    const char *atr;      /* hex */
+    bool outer_tag;       /* 6E comes with its own tag and length */
+    bool uif, de, unverify, empty_verify; /* has UIF, has DE, knows VERIFY P1=FF, answers VERIFY without data */
+    bool wrong_pin_63c;   /* else 6982 */
+    bool blocked_6982;    /* else 6983 */
+    bool select_keeps_pin;
+    bool chaining, extended;
+    bool piv;             /* a second applet on the same card */
+};
+extern const struct emu_profile emu_profiles[]; /* ended by a NULL name */
+
+struct emu_key {
+    EVP_PKEY *pkey;
+    uint8_t attr[16]; /* algorithm attributes */
+    size_t attr_len;
+    const char *algo; /* name in emu_algos, NULL: RSA by attr or unset */
+    uint8_t fpr[20], ca_fpr[20];
+    uint32_t created;
+    uint8_t origin; /* DE: 0 none, 1 generated, 2 imported */
+    uint8_t uif;
+};
+
+enum emu_touch { TOUCH_MANUAL, TOUCH_AUTO, TOUCH_NO };
+
+struct emu {
+    pthread_mutex_t mutex; /* everything below; let go while a touch is awaited */
+    pthread_cond_t changed;
+    const struct emu_profile *p;
+    uint8_t serial[4];
+    /* application state */
+    bool selected, piv_selected, terminated;
+    bool verified[3]; /* 81, 82, 83 */
+    int tries[3];
+    struct buf pins[3]; /* as compared: derived when a KDF is set */
+    uint8_t pw1_several; /* C4[0] */
+    struct emu_key keys[KEY_SLOTS];
+    uint32_t counter;
+    struct buf dos[8]; /* 5E 5B 5F2D 5F35 5F50 F9 */
+    /* transport state */
+    struct buf chain;
+    uint8_t chain_head[4];
+    bool chaining_now;
+    struct buf pending;
+    /* what tests set and read */
+    enum emu_touch touch_mode;
+    int touch_timeout_ms;
+    bool touch_waiting, touched, pulled, garbage;
+    int delay_ms;
+    struct {
+        unsigned n, sw;
+        int ins; /* -1: any */
+    } fail;
+    int drop_ins; /* -1: none */
+    unsigned total, by_ins[256], wrong_applet_pins, verify_count;
+    char log[50][96];
+    unsigned nlog;
+};
+
+/* One command APDU; appends the response. False: the card goes away instead of answering. E->mutex is held. */
+bool emu_apdu(struct emu *e, struct rd cmd, struct buf *resp);
+/* Power off, reset: the application state is gone. */
+void emu_reset(struct emu *e);
+
+/* --- keys.c --- */
+struct emu_algo {
+    const char *name;
+    uint8_t attr[12];
+    size_t attr_len;
+    const char *group; /* libcrypto's; NULL for RSA and 25519 */
+    int nid;           /* EVP_PKEY_ED25519 .. */
+    unsigned bits;
+};
+extern const struct emu_algo emu_algos[];
+const struct emu_algo *emu_algo_by_name(const char *name);
+const struct emu_algo *emu_algo_by_attr(const uint8_t *attr, size_t n);
+/* A fresh key; SEED >= 0: always the same one (not for RSA). */
+bool emu_generate(struct emu_key *k, const struct emu_algo *a, long seed, unsigned slot);
+bool emu_import(struct emu_key *k, const struct emu_algo *a, struct rd tags, struct rd values);
+void emu_put_public(const struct emu_key *k, struct buf *out); /* 7F49 */
+unsigned emu_sign(const struct emu_key *k, struct rd input, struct buf *out); /* SW */
+unsigned emu_decipher(const struct emu_key *k, struct rd input, struct buf *out);
+void emu_fingerprint(struct emu_key *k, bool ecdh);
+/* KDF of a PIN (iterated and salted S2K). */
+void emu_kdf(struct rd salt, uint32_t count, struct rd pin, struct buf *out);
+
+/* --- control.c --- */
+void emu_control(struct emu *e, const char *path);
+
+#endif

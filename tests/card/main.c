@@ -1,0 +1,330 @@
+/* The loop that joins pcscd through vpcd, and the options. */
+#include "tests/card/emu.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char usage[] = "usage: testcard --profile P --port N --control SOCKET [options]\n"
+                            "  --serial HEX8       --pin PIN  --admin-pin PIN\n"
+                            "  --key SLOT=ALGO     sig, dec, aut = rsa2048 rsa3072 rsa4096 "
+                            "nistp256 nistp384 nistp521 brainpoolP256r1 ed25519 cv25519\n"
+                            "  --seed N            always the same keys (not RSA)\n"
+                            "  --uif SLOT=N        0 off, 1 on, 2 fixed, 3 cached, 4 cached fixed\n"
+                            "  --forced-pin        a PIN for each signature\n"
+                            "  --kdf               PINs are derived (KDF-DO)\n"
+                            "  --delay MS          each command takes that long\n";
+
+static bool read_all(int fd, uint8_t *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t got = read(fd, p, n);
+
+        if (got <= 0)
+            return false;
+        p += got;
+        n -= (size_t)got;
+    }
+    return true;
+}
+
+static bool send_message(int fd, const struct buf *b)
+{
+    struct buf m = BUF_INIT;
+    bool ok;
+
+    buf_put_u16(&m, (uint16_t)b->len);
+    buf_put_rd(&m, buf_rd(b));
+    ok = write(fd, m.data, m.len) == (ssize_t)m.len;
+    buf_free(&m);
+    return ok;
+}
+
+static int dial(int port)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static void put_atr(const struct emu *e, struct buf *b)
+{
+    (void)hex_decode(e->p->atr, b);
+}
+
+/* One message of the reader's; false: the connection is over. */
+static bool serve_one(struct emu *e, int fd)
+{
+    struct buf answer = BUF_INIT;
+    uint8_t head[2], *msg;
+    size_t n;
+    bool ok = true, reply = false;
+
+    if (!read_all(fd, head, 2))
+        return false;
+    n = (size_t)head[0] << 8 | head[1];
+    msg = malloc(n + 1);
+    if (msg == NULL || !read_all(fd, msg, n)) {
+        free(msg);
+        return false;
+    }
+    pthread_mutex_lock(&e->mutex);
+    if (n == 1 && msg[0] == 4) {
+        put_atr(e, &answer);
+        reply = true;
+    } else if (n == 1) {
+        emu_reset(e);
+    } else if (n > 1) {
+        ok = emu_apdu(e, rd_of(msg, n), &answer);
+        reply = ok;
+    }
+    ok = ok && !e->pulled;
+    pthread_mutex_unlock(&e->mutex);
+    if (ok && reply)
+        ok = send_message(fd, &answer);
+    free(msg);
+    buf_free(&answer);
+    return ok;
+}
+
+/* A pull must be seen while the reader is silent too. */
+struct pull {
+    struct emu *e;
+    int fd;
+};
+
+static void *pull_thread(void *arg)
+{
+    struct pull *p = arg;
+
+    pthread_mutex_lock(&p->e->mutex);
+    for (;;) {
+        pthread_cond_wait(&p->e->changed, &p->e->mutex);
+        if (p->e->pulled && p->fd >= 0)
+            shutdown(p->fd, SHUT_RDWR);
+    }
+    return NULL;
+}
+
+static void join_reader(struct emu *e, int port)
+{
+    static struct pull pull;
+    const struct timespec moment = {.tv_nsec = 20 * 1000 * 1000};
+    pthread_t thread;
+
+    pull = (struct pull){.e = e, .fd = -1};
+    pthread_create(&thread, NULL, pull_thread, &pull);
+    for (;;) {
+        bool out;
+        int fd;
+
+        pthread_mutex_lock(&e->mutex);
+        out = e->pulled;
+        pthread_mutex_unlock(&e->mutex);
+        fd = out ? -1 : dial(port);
+        if (fd < 0) {
+            nanosleep(&moment, NULL); /* until pcscd is there, or the card is put in again */
+            continue;
+        }
+        pthread_mutex_lock(&e->mutex);
+        pull.fd = fd;
+        emu_reset(e);
+        pthread_mutex_unlock(&e->mutex);
+        while (serve_one(e, fd))
+            continue;
+        pthread_mutex_lock(&e->mutex);
+        pull.fd = -1;
+        if (e->drop_ins >= 0)
+            e->pulled = true; /* gone with that command, until it is put in again */
+        e->drop_ins = -1;
+        emu_reset(e);
+        pthread_mutex_unlock(&e->mutex);
+        close(fd);
+    }
+}
+
+static int slot_of(const char *s)
+{
+    return strncmp(s, "sig=", 4) == 0   ? 0
+           : strncmp(s, "dec=", 4) == 0 ? 1
+           : strncmp(s, "aut=", 4) == 0 ? 2
+                                        : -1;
+}
+
+static void set_pin(struct emu *e, int which, const char *pin)
+{
+    buf_reset(&e->pins[which]);
+    buf_put(&e->pins[which], pin, strlen(pin));
+}
+
+static bool add_key(struct emu *e, const char *spec, long seed)
+{
+    int slot = slot_of(spec);
+    const struct emu_algo *a = slot >= 0 ? emu_algo_by_name(spec + 4) : NULL;
+    struct emu_key *k;
+
+    if (a == NULL)
+        return false;
+    k = &e->keys[slot];
+    memcpy(k->attr, a->attr, a->attr_len);
+    k->attr_len = a->attr_len;
+    if (slot == 1 && a->nid == EVP_PKEY_EC)
+        k->attr[0] = 0x12;
+    k->created = 1700000000u + (uint32_t)slot;
+    if (!emu_generate(k, a, seed, (unsigned)slot))
+        return false;
+    emu_fingerprint(k, slot == 1 && a->nid != EVP_PKEY_RSA);
+    return true;
+}
+
+static void set_kdf(struct emu *e)
+{
+    static const uint8_t salts[3][8] = {"saltpw1", "saltrc0", "saltpw3"}, kdf[] = {3}, hash[] = {8},
+                         count[] = {0, 1, 0, 0};
+    struct buf d = BUF_INIT;
+
+    buf_put_tlv(&d, 0x81, kdf, 1);
+    buf_put_tlv(&d, 0x82, hash, 1);
+    buf_put_tlv(&d, 0x83, count, 4);
+    for (unsigned i = 0; i < 3; i++)
+        buf_put_tlv(&d, 0x84 + i, salts[i], 8);
+    buf_put_rd(&e->dos[5], buf_rd(&d));
+    for (int i = 0; i < 3; i++) {
+        struct buf derived = BUF_INIT;
+
+        emu_kdf(rd_of(salts[i], 8), 65536, buf_rd(&e->pins[i]), &derived);
+        buf_free(&e->pins[i]);
+        e->pins[i] = derived;
+    }
+    buf_free(&d);
+}
+
+int main(int argc, char **argv)
+{
+    enum {
+        PROFILE = 1,
+        PORT,
+        CONTROL,
+        SERIAL,
+        PIN,
+        ADMIN,
+        KEY,
+        SEED,
+        UIF,
+        FORCED,
+        KDF,
+        DELAY,
+        HELP
+    };
+    static const struct option options[] = {
+        {"profile", 1, NULL, PROFILE},   {"port", 1, NULL, PORT}, {"control", 1, NULL, CONTROL},
+        {"serial", 1, NULL, SERIAL},     {"pin", 1, NULL, PIN},   {"admin-pin", 1, NULL, ADMIN},
+        {"key", 1, NULL, KEY},           {"seed", 1, NULL, SEED}, {"uif", 1, NULL, UIF},
+        {"forced-pin", 0, NULL, FORCED}, {"kdf", 0, NULL, KDF},   {"delay", 1, NULL, DELAY},
+        {"help", 0, NULL, HELP},         {NULL, 0, NULL, 0}};
+    static struct emu e = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                           .changed = PTHREAD_COND_INITIALIZER,
+                           .pw1_several = 1,
+                           .tries = {3, 0, 3},
+                           .touch_timeout_ms = 15000,
+                           .drop_ins = -1,
+                           .serial = {0x12, 0x34, 0x56, 0x78}};
+    const char *control = NULL, *keys[KEY_SLOTS * 2];
+    struct buf serial = BUF_INIT;
+    size_t nkeys = 0;
+    bool kdf = false, bad = false;
+    long seed = -1;
+    int port = 0, opt;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN);
+    set_pin(&e, PW1, "123456");
+    set_pin(&e, PW3, "12345678");
+    for (unsigned i = 0; i < KEY_SLOTS; i++) {
+        memcpy(e.keys[i].attr, emu_algos[0].attr, 6);
+        e.keys[i].attr_len = 6;
+    }
+    while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (opt) {
+        case PROFILE:
+            for (e.p = emu_profiles; e.p->name != NULL && strcmp(e.p->name, optarg) != 0; e.p++)
+                continue;
+            bad = bad || e.p->name == NULL;
+            break;
+        case PORT:
+            port = atoi(optarg);
+            break;
+        case CONTROL:
+            control = optarg;
+            break;
+        case SERIAL:
+            bad = bad || hex_decode(optarg, &serial) != 0 || serial.len != 4;
+            if (!bad)
+                memcpy(e.serial, serial.data, 4);
+            break;
+        case PIN:
+            set_pin(&e, PW1, optarg);
+            break;
+        case ADMIN:
+            set_pin(&e, PW3, optarg);
+            break;
+        case KEY:
+            if (nkeys < sizeof keys / sizeof keys[0])
+                keys[nkeys++] = optarg;
+            break;
+        case SEED:
+            seed = atol(optarg);
+            break;
+        case UIF:
+            bad = bad || slot_of(optarg) < 0;
+            if (!bad)
+                e.keys[slot_of(optarg)].uif = (uint8_t)atoi(optarg + 4);
+            break;
+        case FORCED:
+            e.pw1_several = 0;
+            break;
+        case KDF:
+            kdf = true;
+            break;
+        case DELAY:
+            e.delay_ms = atoi(optarg);
+            break;
+        case HELP:
+            fputs(usage, stdout);
+            return 0;
+        default:
+            bad = true;
+        }
+    }
+    if (bad || e.p == NULL || port == 0 || control == NULL) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    for (size_t i = 0; i < nkeys; i++)
+        if (!add_key(&e, keys[i], seed)) {
+            fprintf(stderr, "testcard: --key %s: no such slot or algorithm\n", keys[i]);
+            return 2;
+        }
+    if (kdf)
+        set_kdf(&e);
+    emu_control(&e, control);
+    join_reader(&e, port);
+    return 0;
+}

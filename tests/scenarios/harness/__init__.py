@@ -1,0 +1,16 @@
+"""The bench for scenarios: a private home, pcscd, cards, sshd, people and agents, each ended by its pid.
+
+A card by hand, from the top of the tree, after `make`:
+
+    BUILD=build PYTHONPATH=tests/scenarios python3 -m harness.byhand gnuk --key sig=ed25519 --key aut=ed25519
+
+prints the variables to set (PCSCLITE_CSOCK_NAME ..) and keeps pcscd and the card until it is interrupted."""
+from .agent import Agent
+from .agentclient import AgentClient, HostKey
+from .bench import Bench, Skip, run, wait_until
+from .card import Card, Pcscd
+from .person import Person, ScriptedPinentry
+from .sshd import Sshd
+
+__all__ = ["Agent", "AgentClient", "Bench", "Card", "HostKey", "Pcscd", "Person", "ScriptedPinentry", "Skip", "Sshd", "run",
+           "wait_until"]

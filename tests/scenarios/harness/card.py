@@ -1,0 +1,134 @@
+"""pcscd in namespaces of its own, and virtual cards in its readers."""
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+
+from .bench import BUILD, Skip, run, wait_until
+
+PORT = 0x8C7B  # the first slot of the first vpcd reader; inside the private network namespace only
+
+KEEPER = r"""
+set -e
+ip link set lo up
+mkdir -p /run/pcscd 2>/dev/null || true
+[ -d /run/pcscd ] || { mount -t tmpfs none /run; mkdir /run/pcscd; }
+mount --bind "$1" /run/pcscd
+echo ready
+exec cat
+"""
+
+
+class Pcscd:
+    """Readers: their friendly names, as clients see them (pcscd adds numbers behind)."""
+
+    def __init__(self, bench, readers=("Virtual Reader",)):
+        self.bench = bench
+        self.dir = bench.top / "p"
+        self.conf = bench.top / "c"
+        self.dir.mkdir()
+        self.conf.mkdir()
+        lib = (glob.glob("/usr/lib/pcsc/drivers/serial/libifdvpcd.so") + glob.glob("/usr/lib/*/pcsc/drivers/serial/libifdvpcd.so"))
+        if not lib or not shutil.which("pcscd", path=bench.env["PATH"]):
+            raise AssertionError("pcscd and vsmartcard-vpcd are needed: contrib/install-deps installs them")
+        self.readers = list(readers)
+        for i, name in enumerate(self.readers):
+            copy = bench.top / f"libifdvpcd{i}.so"  # pcscd loads a library path once
+            shutil.copy(lib[0], copy)
+            port = PORT + 2 * i
+            (self.conf / f"r{i}").write_text(f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {copy}\n'
+                                            f"CHANNELID 0x{port:X}\n")
+        self.socket = self.dir / "pcscd.comm"
+        bench.env["PCSCLITE_CSOCK_NAME"] = str(self.socket)
+        self.keeper = bench.start("unshare", "-Urmn", "sh", "-c", KEEPER, "keeper", self.dir, stdin=-1, stdout=-1)
+        if self.keeper.stdout.readline().strip() != b"ready":
+            raise AssertionError("no private namespaces here: unshare -Urmn failed")
+        self.pcscd = None
+        self.start()
+
+    def inside(self, *args, **kw):
+        """Starts a program in the private namespaces."""
+        return self.bench.start("nsenter", "-t", self.keeper.pid, "-U", "-m", "-n", "--preserve-credentials", *args, **kw)
+
+    def start(self):
+        log = open(self.bench.top / "pcscd.log", "ab")
+        self.pcscd = self.inside(shutil.which("pcscd", path=self.bench.env["PATH"]), "-f", "-c", self.conf, stdout=log,
+                                 stderr=log)
+        wait_until(self._answers, "pcscd answers")
+
+    def _answers(self):
+        s = socket.socket(socket.AF_UNIX)
+        try:
+            s.connect(str(self.socket))
+            return True
+        except OSError:
+            return False
+        finally:
+            s.close()
+
+    def kill(self, sig=signal.SIGKILL):
+        self.pcscd.send_signal(sig)
+        self.pcscd.wait()
+        for f in ("pcscd.comm", "pcscd.pid"):
+            try:
+                os.unlink(self.dir / f)
+            except FileNotFoundError:
+                pass
+
+
+class Card:
+    """One virtual card, from the start in slot SLOT of reader READER (0 is the first of its two)."""
+
+    def __init__(self, pcscd, profile, *options, reader=0, slot=0, name="card"):
+        self.path = pcscd.bench.top / f"{name}.ctl"
+        self.process = pcscd.inside(BUILD / "testcard", "--profile", profile, "--port", PORT + 2 * reader + slot, "--control",
+                                    self.path, *options)
+        wait_until(self.path.exists, "the card emulator starts")
+        self.sock = None
+
+    def ask(self, line):
+        if self.sock is None:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(20)
+            wait_until(self._connect, "the card's control socket")
+            self.file = self.sock.makefile("rw")
+        self.file.write(line + "\n")
+        self.file.flush()
+        return self.file.readline().strip()
+
+    def _connect(self):
+        try:
+            self.sock.connect(str(self.path))
+            return True
+        except OSError:
+            return False
+
+    def do(self, line):
+        answer = self.ask(line)
+        if answer != "OK":
+            raise AssertionError(f"card: {line}: {answer}")
+
+    def state(self):
+        return json.loads(self.ask("state"))
+
+    def log(self):
+        return json.loads(self.ask("log"))
+
+    def pull(self):
+        self.do("pull")
+
+    def insert(self):
+        self.do("insert")
+
+    def touch(self, timeout=20):
+        """Presses as soon as the card waits for it."""
+        wait_until(lambda: self.ask("touch") == "OK", "the card waits for a touch", timeout)
+
+    def count(self, f):
+        """The APDUs that F causes."""
+        self.do("reset-counts")
+        f()
+        return self.state()
