@@ -29,9 +29,9 @@ NODEPS_GOALS := help clean deps format
 ifneq ($(filter-out $(NODEPS_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifneq ($(shell $(PKG_CONFIG) --exists $(PKGS_all) 2>/dev/null && command -v $(firstword $(CC)) >/dev/null && echo yes),yes)
 # check and demo install what is missing by themselves; everything else says how.
-ifneq ($(filter check demo check-usb,$(MAKECMDGOALS)),)
+ifneq ($(filter check demo,$(MAKECMDGOALS)),)
 $(info latchkey: some libraries are missing; contrib/install-deps installs them)
-DEPS_OUT := $(shell sh contrib/install-deps --for "$(filter check demo check-usb,$(MAKECMDGOALS))" >&2 && echo installed)
+DEPS_OUT := $(shell sh contrib/install-deps --for check >&2 && echo installed)
 ifneq ($(DEPS_OUT),installed)
 $(error contrib/install-deps could not install what is missing: see above)
 endif
@@ -148,12 +148,13 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(lib_proto)
 	@mkdir -p $(dir $@)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
-.PHONY: testprograms check check-unit check-scenarios
+.PHONY: testprograms all-unit check check-unit check-scenarios
+all-unit: $(unit_bins)
 testprograms: all $(unit_bins) $(BUILD)/testcard $(bench_bins)
 
 check:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for check
-	@$(MAKE) --no-print-directory testprograms
+	@$(MAKE) --no-print-directory -j2 testprograms
 	@$(MAKE) --no-print-directory check-unit check-fuzz-corpus check-scenarios
 	@echo "latchkey: every suite passed"
 
@@ -196,7 +197,7 @@ bench: all $(bench_bins)
 	@BUILD='$(abspath $(BUILD))' tests/bench/run
 demo:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for demo
-	@$(MAKE) --no-print-directory all $(BUILD)/testcard
+	@$(MAKE) --no-print-directory -j2 all $(BUILD)/testcard
 	@BUILD='$(abspath $(BUILD))' contrib/demo
 deps:
 	sh contrib/install-deps

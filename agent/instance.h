@@ -5,10 +5,10 @@
 #include "agent/server.h"
 
 struct instance {
-    char *dir;          /* for the control socket */
+    char *dir; /* for the control socket */
     char *ssh_path;
-    char *made_dir;     /* a directory made for this agent alone, removed at the end; or NULL */
-    int lock_fd;        /* the instance lock, -1: not held */
+    char *made_dir; /* a directory made for this agent alone, removed at the end; or NULL */
+    int lock_fd;    /* the instance lock, -1: not held */
     bool owns_hardware;
 };
 
@@ -16,8 +16,8 @@ struct instance {
  * (SERVICE) the settings' or the runtime directory's socket, else one in a new private directory. The control socket is
  * the runtime directory's for the agent that holds the lock, else beside the ssh socket. What went wrong has been told on
  * stderr. */
-gpg_error_t instance_claim(struct instance *in, struct server *s, const struct settings *set, const char *socket,
-                           bool service);
+gpg_error_t instance_claim(struct instance *in, struct server *s, const struct settings *set,
+                           const char *socket, bool service);
 void instance_release(struct instance *in);
 
 #endif

@@ -19,12 +19,12 @@ enum agent_mode {
 
 struct options {
     enum agent_mode mode;
-    bool csh;            /* variables in csh's syntax */
-    const char *socket;  /* -a, NULL: default */
-    unsigned life;       /* -t, seconds; 0 none */
+    bool csh;           /* variables in csh's syntax */
+    const char *socket; /* -a, NULL: default */
+    unsigned life;      /* -t, seconds; 0 none */
     const char *log_file;
     unsigned verbose;
-    char **command;      /* MODE_COMMAND: NULL-ended, into argv */
+    char **command; /* MODE_COMMAND: NULL-ended, into argv */
 };
 
 /* Parses ARGV (which getopt may reorder up to the command). SHELL is $SHELL or NULL. On failure a message has gone to

@@ -20,8 +20,8 @@ struct card_transport {
 struct card {
     const struct card_transport *transport;
     void *handle;
-    bool t0;        /* protocol T=0: no Le behind data */
-    bool chaining;  /* what the card announces in its historical bytes */
+    bool t0;       /* protocol T=0: no Le behind data */
+    bool chaining; /* what the card announces in its historical bytes */
     bool extended;
     size_t max_cmd; /* extended: largest command APDU, 0 not told */
 };

@@ -7,10 +7,10 @@
 
 /* A question or notice to the broker, in the middle of an operation. */
 struct pin_request {
-    const char *ref;  /* "81", "82", "83": which PIN */
-    int tries;        /* left before this attempt; -1 unknown */
-    bool wrong;       /* the previous one was wrong */
-    int min, max;     /* lengths in octets, 0 not known */
+    const char *ref; /* "81", "82", "83": which PIN */
+    int tries;       /* left before this attempt; -1 unknown */
+    bool wrong;      /* the previous one was wrong */
+    int min, max;    /* lengths in octets, 0 not known */
 };
 struct driver_io {
     /* Asks for a PIN (PIN: BUF_INIT_SECURE). Never with a PC/SC transaction open. GPG_ERR_CANCELED: none will come. */
@@ -59,6 +59,7 @@ extern const struct driver driver_software, driver_pcsc;
 
 /* Appends the fields of a KEY line that follow from the key itself: id=, pub=, and what CAPS ("s", "e", "a") and FAMILY
  * say. */
-gpg_error_t driver_put_key(struct buf *line, const char *id, const struct key *k, const char *caps, const char *family);
+gpg_error_t driver_put_key(struct buf *line, const char *id, const struct key *k, const char *caps,
+                           const char *family);
 
 #endif

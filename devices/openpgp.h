@@ -87,4 +87,9 @@ void openpgp_forget_pin(struct openpgp *o);
 /* Leaves the card unverified; a transaction is open. *RESET: end it with a reset. */
 void openpgp_unverify(struct openpgp *o, bool *reset);
 
+/* openpgp_input.c: the data of PSO:CDS or INTERNAL AUTHENTICATE (DigestInfo, hash, or message by the key's kind); of
+ * PSO:DECIPHER from a canonical (enc-val ..). Appended to B. */
+gpg_error_t openpgp_put_input(const struct key *k, const struct tosign *t, struct buf *b);
+gpg_error_t openpgp_put_cryptogram(const struct key *k, struct rd encval, struct buf *b);
+
 #endif

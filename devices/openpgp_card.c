@@ -391,60 +391,6 @@ static struct slot *find_slot(struct openpgp *o, const char *id, unsigned *index
     return NULL;
 }
 
-/* PKCS#1 DigestInfo (RFC 8017 9.2, note 1). */
-static gpg_error_t put_digest_info(struct buf *b, int hash, struct rd digest)
-{
-    static const struct {
-        int hash;
-        uint8_t n, prefix[19];
-    } known[] = {
-        {GCRY_MD_SHA1,
-         15,
-         {0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04,
-          0x14}},
-        {GCRY_MD_SHA224,
-         19,
-         {0x30, 0x2d, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x04,
-          0x05, 0x00, 0x04, 0x1c}},
-        {GCRY_MD_SHA256,
-         19,
-         {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01,
-          0x05, 0x00, 0x04, 0x20}},
-        {GCRY_MD_SHA384,
-         19,
-         {0x30, 0x41, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02,
-          0x05, 0x00, 0x04, 0x30}},
-        {GCRY_MD_SHA512,
-         19,
-         {0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03,
-          0x05, 0x00, 0x04, 0x40}},
-    };
-
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (known[i].hash != hash)
-            continue;
-        if (digest.n != gcry_md_get_algo_dlen(hash))
-            return gpg_error(GPG_ERR_INV_LENGTH);
-        buf_put(b, known[i].prefix, known[i].n);
-        buf_put_rd(b, digest);
-        return buf_err(b);
-    }
-    return gpg_error(GPG_ERR_DIGEST_ALGO);
-}
-
-static gpg_error_t put_input(const struct key *k, const struct tosign *t, struct buf *b)
-{
-    struct rd data = t->data;
-
-    if (k->algo == KEY_RSA)
-        return put_digest_info(b, t->hash, data);
-    /* A longer hash is cut to the field's size from the left (FIPS 186-4 6.4). */
-    if (k->algo == KEY_ECDSA && data.n > (k->nbits + 7) / 8)
-        data.n = (k->nbits + 7) / 8;
-    buf_put_rd(b, data);
-    return buf_err(b);
-}
-
 static void note_touch(struct work *w)
 {
     if (w->slot->uif == UIF_ON || w->slot->uif == UIF_FIXED)
@@ -466,7 +412,7 @@ static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
         return gpg_error(GPG_ERR_NO_SECKEY);
     if (index == SLOT_DEC)
         return gpg_error(GPG_ERR_WRONG_KEY_USAGE);
-    err = put_input(w.slot->key, &op->input, &input);
+    err = openpgp_put_input(w.slot->key, &op->input, &input);
     if (err == 0) {
         w.ref = index == SLOT_SIG ? PW1_SIGN : PW1_OTHER;
         w.apdu = index == SLOT_SIG ? (struct apdu){.ins = 0x2a, .p1 = 0x9e, .p2 = 0x9a}
@@ -486,58 +432,6 @@ static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
     return err;
 }
 
-/* The cryptogram of an (enc-val ..) as PSO:DECIPHER wants it. */
-static gpg_error_t put_cryptogram(const struct key *k, struct rd encval, struct buf *b)
-{
-    struct buf point = BUF_INIT, do86 = BUF_INIT, do7f49 = BUF_INIT;
-    gcry_sexp_t s = NULL, p = NULL;
-    size_t n = 0;
-    const char *v;
-    gpg_error_t err = gcry_sexp_sscan(&s, NULL, (const char *)encval.p, encval.n);
-
-    if (err != 0)
-        return err;
-    p = gcry_sexp_find_token(s, k->algo == KEY_RSA ? "a" : "e", 0);
-    v = p != NULL ? gcry_sexp_nth_data(p, 1, &n) : NULL;
-    if (v == NULL) {
-        err = gpg_error(GPG_ERR_NO_OBJ);
-    } else if (k->algo == KEY_RSA) {
-        struct rd a = rd_magnitude(rd_of(v, n));
-        size_t len = (k->nbits + 7) / 8;
-
-        if (a.n > len)
-            err = gpg_error(GPG_ERR_INV_LENGTH);
-        buf_put_u8(b, 0);
-        for (size_t i = a.n; err == 0 && i < len; i++)
-            buf_put_u8(b, 0);
-        buf_put_rd(b, a);
-    } else {
-        /* Curve25519: 32 octets, whatever prefix the sender put before them. */
-        if (strcmp(k->curve, "Curve25519") == 0) {
-            struct rd e = rd_of(v, n);
-
-            if (e.n > 32 && (e.n & 1) != 0)
-                e = rd_of(e.p + 1, e.n - 1);
-            for (size_t i = e.n; i < 32; i++)
-                buf_put_u8(&point, 0);
-            buf_put_rd(&point, e);
-        } else {
-            buf_put(&point, v, n);
-        }
-        buf_put_tlv(&do86, 0x86, point.data, point.len);
-        buf_put_tlv(&do7f49, 0x7f49, do86.data, do86.len);
-        buf_put_tlv(b, 0xa6, do7f49.data, do7f49.len);
-    }
-    if (err == 0)
-        err = buf_err(b);
-    gcry_sexp_release(p);
-    gcry_sexp_release(s);
-    buf_free(&point);
-    buf_free(&do86);
-    buf_free(&do7f49);
-    return err;
-}
-
 static gpg_error_t decrypt(void *state, struct driver_op *op, struct buf *result)
 {
     struct openpgp *o = state;
@@ -553,7 +447,7 @@ static gpg_error_t decrypt(void *state, struct driver_op *op, struct buf *result
         return gpg_error(GPG_ERR_NO_SECKEY);
     if (index != SLOT_DEC)
         return gpg_error(GPG_ERR_WRONG_KEY_USAGE);
-    err = put_cryptogram(w.slot->key, op->input.data, &input);
+    err = openpgp_put_cryptogram(w.slot->key, op->input.data, &input);
     if (err == 0) {
         w.apdu = (struct apdu){
             .ins = 0x2a, .p1 = 0x80, .p2 = 0x86, .data = buf_rd(&input), .want_data = true};

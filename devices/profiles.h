@@ -7,14 +7,15 @@
 #include <stdint.h>
 
 struct profile {
-    uint16_t manufacturer;   /* 0 with reader only: any */
-    const char *reader;      /* part of the reader's name, NULL: any */
-    const char *kind;        /* policy-language.md's kind of token */
-    const char *label;       /* for people */
-    bool decimal_serial;     /* the AID's serial is BCD of the printed number */
-    bool foreign_applets;    /* may hold applets that we know nothing of: a PIN never goes out without a SELECT before it */
+    uint16_t manufacturer; /* 0 with reader only: any */
+    const char *reader;    /* part of the reader's name, NULL: any */
+    const char *kind;      /* policy-language.md's kind of token */
+    const char *label;     /* for people */
+    bool decimal_serial;   /* the AID's serial is BCD of the printed number */
+    bool
+        foreign_applets; /* may hold applets that we know nothing of: a PIN never goes out without a SELECT before it */
     bool select_keeps_pin;
-    bool uif_unlisted;       /* old firmware does not list UIF in 6E though it has it */
+    bool uif_unlisted; /* old firmware does not list UIF in 6E though it has it */
 };
 
 /* Never NULL: the last one is for any card. */

@@ -14,6 +14,7 @@ void software_key_free(struct software_key *k);
 /* The plain public key; lives as long as K. */
 const struct key *software_key_public(const struct software_key *k);
 /* Thread-safe. */
-gpg_error_t software_key_sign(const struct software_key *k, const struct tosign *t, gcry_sexp_t *sig);
+gpg_error_t software_key_sign(const struct software_key *k, const struct tosign *t,
+                              gcry_sexp_t *sig);
 
 #endif

@@ -9,6 +9,7 @@
 /* The file's text (gpgrt_free). File and every directory above it must be owned by UID or root and be writable by neither
  * group nor others (a sticky directory such as /tmp is fine above), as ssh asks of its own. False: *PROBLEM says why
  * (gpgrt_free), or is NULL for a missing file when that is fine (OPTIONAL). */
-bool policy_read_file(const char *path, uid_t uid, bool optional, char **text, size_t *len, char **problem);
+bool policy_read_file(const char *path, uid_t uid, bool optional, char **text, size_t *len,
+                      char **problem);
 
 #endif

@@ -30,16 +30,18 @@ struct policy_paths {
     const char *admin_file; /* NULL: none. Missing files are no error */
     const char *admin_dir;  /* *.conf in byte order, after admin_file */
     const char *user_file;
-    const char *home;       /* for ~/ in paths */
-    uid_t uid;              /* the person; files must be owned by this uid or root, and writable by neither group nor
+    const char *home; /* for ~/ in paths */
+    uid_t
+        uid; /* the person; files must be owned by this uid or root, and writable by neither group nor
                                others (nor may their directories be) */
 };
 /* Reads and checks everything. On any problem *OUT stays untouched and ERRORS (must be empty) tells all of them.
  * Include works as in ssh_config (globs, relative to the including file's directory, depth 16). */
-gpg_error_t policy_load(const struct policy_paths *paths, struct policy_set **out, struct policy_errors *errors);
+gpg_error_t policy_load(const struct policy_paths *paths, struct policy_set **out,
+                        struct policy_errors *errors);
 /* One text as the person's policy, for `policy check`, tests and fuzzing. NAME is shown in errors. No Include. */
-gpg_error_t policy_load_text(const char *name, const char *text, size_t len, const char *home, struct policy_set **out,
-                             struct policy_errors *errors);
+gpg_error_t policy_load_text(const char *name, const char *text, size_t len, const char *home,
+                             struct policy_set **out, struct policy_errors *errors);
 struct policy_set *policy_ref(struct policy_set *p);
 void policy_unref(struct policy_set *p);
 /* SHA-256 (hex, static in P) over all files' contents, in order: changes exactly when the policy does. */
@@ -73,20 +75,23 @@ enum policy_tri { TRI_UNKNOWN = -1, TRI_NO = 0, TRI_YES = 1 };
 struct policy_token {
     const char *kind;   /* "yubikey", "software".. */
     const char *serial; /* "5417533"; NULL if none */
-    const char *slot;   /* "sig", "auth".. ; matched in TOKEN/SLOT together with NAME = kind-serial; "aut" and "auth",
+    const char *
+        slot; /* "sig", "auth".. ; matched in TOKEN/SLOT together with NAME = kind-serial; "aut" and "auth",
                            "sig" and "sign", "dec" and "decrypt" are the same slot */
 };
 
 struct policy_facts {
-    const char *use;     /* "ssh-auth", "sshsig:git", "ssh-ca", "git-commit", "git-tag", "openpgp-sign", "decrypt",
+    const char *
+        use; /* "ssh-auth", "sshsig:git", "ssh-ca", "git-commit", "git-tag", "openpgp-sign", "decrypt",
                             "export", "import", "generate", "delete", "card-admin", "raw"; NULL when merely listing */
-    bool listing;        /* which keys may be seen: only Keys and Access-free facts count, host criteria use DEST as is */
+    bool
+        listing; /* which keys may be seen: only Keys and Access-free facts count, host criteria use DEST as is */
     const struct policy_host *dest; /* destination of an ssh authentication; NULL: not known */
     enum policy_proof proof;        /* for ssh-auth; PROOF_NONE elsewhere */
     const char *user;               /* remote user, NULL unknown or none */
     const struct policy_host *via;  /* every bound host but the last */
     size_t nvia;
-    bool via_known;                 /* false: chain not known (e.g. unbound client) */
+    bool via_known; /* false: chain not known (e.g. unbound client) */
     enum policy_tri forwarded;
     /* the key; NULL: unknown */
     const char *key_fpr;     /* SHA256:.. */
@@ -138,19 +143,31 @@ struct policy_verdict {
     bool notify;
     unsigned timeout; /* seconds */
     bool unnamed;     /* judged as "could be any host" */
-    const char *why;  /* when !allow: a phrase owned by the set, e.g. "Access deny", "not among Keys" */
+    const char
+        *why; /* when !allow: a phrase owned by the set, e.g. "Access deny", "not among Keys" */
     /* the deciding rule of each setting, by enum policy_setting */
     struct policy_source src[16];
     struct policy_source rule; /* the one to name in dialogs and in the audit log */
 };
 
 enum policy_setting {
-    SET_ACCESS, SET_TOUCH, SET_STANDIN, SET_PIN, SET_AFTERUSE, SET_CONFIRM, SET_FORWARDED, SET_RATE, SET_KEYS,
-    SET_NOTIFY, SET_TIMEOUT, SET_COUNT
+    SET_ACCESS,
+    SET_TOUCH,
+    SET_STANDIN,
+    SET_PIN,
+    SET_AFTERUSE,
+    SET_CONFIRM,
+    SET_FORWARDED,
+    SET_RATE,
+    SET_KEYS,
+    SET_NOTIFY,
+    SET_TIMEOUT,
+    SET_COUNT
 };
 
 /* Judges. Cannot fail. V's pointers live as long as P. */
-void policy_evaluate(const struct policy_set *p, const struct policy_facts *f, struct policy_verdict *v);
+void policy_evaluate(const struct policy_set *p, const struct policy_facts *f,
+                     struct policy_verdict *v);
 /* Prints each setting, its value, file and line, and what was skipped and why (`latchkey policy explain`). */
 void policy_explain(const struct policy_set *p, const struct policy_facts *f, FILE *out);
 

@@ -26,12 +26,13 @@ struct reporter {
 void report(struct reporter *r, const struct line *l, unsigned column, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* A problem of a whole file. */
-void report_file(struct reporter *r, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void report_file(struct reporter *r, const char *file, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Calls EACH for every line of TEXT that is not empty or a comment. Quotes as in ssh_config(5); the keyword may be
  * followed by '='. Quoting errors are reported. */
-void lex(const char *file, const char *text, size_t len, struct reporter *r, void (*each)(void *arg, struct line *l),
-         void *arg);
+void lex(const char *file, const char *text, size_t len, struct reporter *r,
+         void (*each)(void *arg, struct line *l), void *arg);
 /* The nearest of the NULL-ended NAMES to S, NULL if none is near. */
 const char *nearest(const char *s, const char *const *names);
 
@@ -47,8 +48,8 @@ struct key_list {
     size_t n;
 };
 /* Appends the item WORD of line L. HOME resolves "~/". */
-void key_list_add(struct key_list *k, const struct word *word, const struct line *l, const char *home,
-                  struct reporter *r);
+void key_list_add(struct key_list *k, const struct word *word, const struct line *l,
+                  const char *home, struct reporter *r);
 bool key_list_match(const struct key_list *k, const struct policy_facts *f);
 void key_list_free(struct key_list *k);
 
@@ -58,8 +59,20 @@ bool token_matches(const char *pattern, const struct policy_token *t);
 /* --- criteria ------------------------------------------------------------------------------------------------------- */
 
 enum criterion_kind {
-    CRIT_ALL, CRIT_HOST, CRIT_PROOF, CRIT_UNBOUND, CRIT_USER, CRIT_VIA, CRIT_FORWARDED, CRIT_USE, CRIT_KEY, CRIT_TOKEN,
-    CRIT_CLIENT, CRIT_PARENT, CRIT_UNIT, CRIT_HOURS,
+    CRIT_ALL,
+    CRIT_HOST,
+    CRIT_PROOF,
+    CRIT_UNBOUND,
+    CRIT_USER,
+    CRIT_VIA,
+    CRIT_FORWARDED,
+    CRIT_USE,
+    CRIT_KEY,
+    CRIT_TOKEN,
+    CRIT_CLIENT,
+    CRIT_PARENT,
+    CRIT_UNIT,
+    CRIT_HOURS,
 };
 struct criterion {
     enum criterion_kind kind;
@@ -71,8 +84,8 @@ struct criterion {
     unsigned days;        /* CRIT_HOURS: bits from Sunday */
 };
 /* Parses the words of a Host or Match line from word FIRST on. */
-void criteria_parse(const struct line *l, bool host_line, const char *home, struct criterion **out, size_t *n,
-                    struct reporter *r);
+void criteria_parse(const struct line *l, bool host_line, const char *home, struct criterion **out,
+                    size_t *n, struct reporter *r);
 void criteria_free(struct criterion *c, size_t n);
 /* Does C hold (negation counted in)? TRI_UNKNOWN: the fact is not known, so neither it nor its negation does. */
 enum policy_tri criterion_holds(const struct criterion *c, const struct policy_facts *f);
@@ -87,13 +100,15 @@ struct value {
     unsigned line;
     char *text; /* the line's words, for people */
     /* whichever the setting has */
-    unsigned choice;        /* Access (1 deny), Touch, StandIn, AfterUse, Confirm, Forwarded, Notify (1 yes) */
-    unsigned secs, max;     /* Touch cached, Timeout, Rate (max per secs) */
+    unsigned
+        choice; /* Access (1 deny), Touch, StandIn, AfterUse, Confirm, Forwarded, Notify (1 yes) */
+    unsigned secs, max; /* Touch cached, Timeout, Rate (max per secs) */
     long pin;
     struct key_list keys;
 };
 /* Parses a setting's line; false when the keyword is none (nothing reported then). */
-bool value_parse(const struct line *l, const char *home, struct value *out, struct reporter *r, bool *ok);
+bool value_parse(const struct line *l, const char *home, struct value *out, struct reporter *r,
+                 bool *ok);
 void value_clear(struct value *v);
 const char *setting_name(enum policy_setting s);
 extern const char *const setting_keywords[]; /* NULL-ended */
@@ -103,13 +118,14 @@ extern const char *const setting_keywords[]; /* NULL-ended */
 struct block {
     const char *file; /* owned by the rules */
     unsigned line;
-    char *head;       /* "Host *.prod", "Match use raw"; "" for settings before any block */
+    char *head; /* "Host *.prod", "Match use raw"; "" for settings before any block */
     struct criterion *criteria;
     size_t ncriteria;
     struct value *values;
     size_t nvalues;
-    bool names_host;    /* has a host criterion */
-    bool names_unbound; /* names unbound (or proof none), not negated: the one way to be judged by less */
+    bool names_host; /* has a host criterion */
+    bool
+        names_unbound; /* names unbound (or proof none), not negated: the one way to be judged by less */
 };
 
 struct rules {
@@ -144,11 +160,12 @@ void parse_text(struct parser *p, const char *name, const char *text, size_t len
 enum block_match { BLOCK_NO, BLOCK_COULD, BLOCK_HOLDS };
 /* Could be any host: an ssh authentication whose destination is unproven or has no name. */
 bool facts_unnamed(const struct policy_facts *f);
-enum block_match block_matches(const struct block *b, const struct policy_facts *f, const struct criterion **failed);
+enum block_match block_matches(const struct block *b, const struct policy_facts *f,
+                               const struct criterion **failed);
 
 /* What one file demands, setting by setting; SET tells which it mentions at all. */
 struct demand {
-    const struct value *value;  /* the deciding one */
+    const struct value *value; /* the deciding one */
     const struct block *block;
     bool set;
     /* the value itself: met of several when the host could be any */

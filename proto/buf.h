@@ -56,7 +56,8 @@ struct buf {
     uint8_t *data;
     size_t len;
     size_t cap;
-    bool secure;     /* storage comes from libgcrypt's secure memory and is wiped when it moves or is freed */
+    bool
+        secure; /* storage comes from libgcrypt's secure memory and is wiped when it moves or is freed */
     gpg_error_t err; /* first error; further puts do nothing */
 };
 

@@ -8,14 +8,14 @@ enum git_object_kind { GIT_OTHER, GIT_COMMIT, GIT_TAG };
 
 struct git_object {
     enum git_object_kind kind;
-    char *subject;   /* first line of the message, valid UTF-8, control characters replaced by '?' */
-    char *author;    /* "Name <mail>" of author or tagger, likewise cleaned */
+    char *subject; /* first line of the message, valid UTF-8, control characters replaced by '?' */
+    char *author;  /* "Name <mail>" of author or tagger, likewise cleaned */
     char *committer; /* commits only */
     char *tree;      /* commit: tree id, tag: object id (hex, 40 or 64 digits) */
     char *tag;       /* tag name */
     char *tag_type;  /* what the tag points at: "commit".. */
     size_t nparents;
-    char *parent;    /* first parent or NULL */
+    char *parent; /* first parent or NULL */
 };
 
 /* Fully recognises a commit (tree, parent*, author, committer, then optional headers as git writes them, blank line,

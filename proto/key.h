@@ -33,18 +33,20 @@ struct ssh_cert {
 
 struct key {
     enum key_algo algo;
-    const char *curve;   /* libgcrypt's name ("NIST P-256", "Ed25519", "Curve25519"), NULL for RSA */
-    unsigned nbits;      /* modulus or field size in bits: 3072, 256, 521, 255.. */
-    gcry_sexp_t sexp;    /* (public-key ..) ; for sk keys that of the underlying curve */
-    uint8_t grip[20];    /* keygrip as gpg computes it */
-    uint8_t *blob;       /* ssh blob: of the certificate for a certificate, else of the plain key; NULL if ssh
+    const char *curve; /* libgcrypt's name ("NIST P-256", "Ed25519", "Curve25519"), NULL for RSA */
+    unsigned nbits;    /* modulus or field size in bits: 3072, 256, 521, 255.. */
+    gcry_sexp_t sexp;  /* (public-key ..) ; for sk keys that of the underlying curve */
+    uint8_t grip[20];  /* keygrip as gpg computes it */
+    uint8_t
+        *blob; /* ssh blob: of the certificate for a certificate, else of the plain key; NULL if ssh
                             knows no such key (brainpool, cv25519 ..) */
     size_t blob_len;
-    uint8_t *plain;      /* ssh blob of the plain key (equals blob when this is no certificate), or NULL */
+    uint8_t
+        *plain; /* ssh blob of the plain key (equals blob when this is no certificate), or NULL */
     size_t plain_len;
-    const char *type;    /* ssh type name of blob, e.g. "ssh-ed25519-cert-v01@openssh.com", or NULL */
-    char *fpr;           /* "SHA256:.." of the plain blob as ssh-keygen prints it, or NULL without ssh form */
-    char *sk_application; /* sk keys only */
+    const char *type; /* ssh type name of blob, e.g. "ssh-ed25519-cert-v01@openssh.com", or NULL */
+    char *fpr; /* "SHA256:.." of the plain blob as ssh-keygen prints it, or NULL without ssh form */
+    char *sk_application;  /* sk keys only */
     struct ssh_cert *cert; /* NULL for a plain key */
     int refs;
 };
@@ -106,7 +108,8 @@ gpg_error_t sig_to_ssh(const struct key *k, int hash, gcry_sexp_t sig, struct bu
 gpg_error_t sig_to_openpgp(const struct key *k, gcry_sexp_t sig, struct buf *b);
 /* Verifies an SSH signature blob over MESSAGE by K (its plain key when K is a certificate). ALLOW_SHA1 admits
  * ssh-rsa. Sk signatures are GPG_ERR_UNSUPPORTED_ALGORITHM here. */
-gpg_error_t ssh_sig_verify(const struct key *k, struct rd message, struct rd sigblob, bool allow_sha1);
+gpg_error_t ssh_sig_verify(const struct key *k, struct rd message, struct rd sigblob,
+                           bool allow_sha1);
 /* Which digest a signing request asks for: RSA by SSH_AGENT_RSA_SHA2_* flags (256 wins when both are set, none is
  * SHA-1), ECDSA by curve, 0 (the message itself) for Ed25519. */
 int ssh_sign_hash(const struct key *k, uint32_t flags);

@@ -31,8 +31,9 @@ enum openpgp_sig_type {
 struct openpgp_sig;
 /* HASH: GCRY_MD_* (SHA256 or stronger, at least as long as an ECDSA key's field or SHA512). KEY_FLAGS: RFC 4880
  * 5.2.3.21 bits for self-signatures, 0 for data signatures. */
-gpg_error_t openpgp_sig_new(const struct key *k, const uint8_t fpr[20], enum openpgp_sig_type type, int hash,
-                            uint32_t sig_created, uint8_t key_flags, struct openpgp_sig **out);
+gpg_error_t openpgp_sig_new(const struct key *k, const uint8_t fpr[20], enum openpgp_sig_type type,
+                            int hash, uint32_t sig_created, uint8_t key_flags,
+                            struct openpgp_sig **out);
 /* The document's bytes (for OPENPGP_SIG_TEXT the caller canonicalises line ends). */
 void openpgp_sig_update(struct openpgp_sig *s, struct rd data);
 /* For certifications: hashes the key packet body (0x99 prefix form), user id (0xB4 form). */

@@ -22,12 +22,13 @@ struct signdata {
     struct key *hostkey; /* owned: hostbound only, else NULL */
     bool hostbound;
     /* sshsig */
-    char *ns;            /* owned: namespace */
-    char *hash_name;     /* owned: "sha256" or "sha512" */
+    char *ns;        /* owned: namespace */
+    char *hash_name; /* owned: "sha256" or "sha512" */
     /* cert */
-    struct key *subject; /* owned: plain key that gets certified; NULL if its type is unknown to us */
-    char *cert_id;       /* owned: key id */
-    uint32_t cert_type;  /* 1 user, 2 host */
+    struct key
+        *subject;  /* owned: plain key that gets certified; NULL if its type is unknown to us */
+    char *cert_id; /* owned: key id */
+    uint32_t cert_type; /* 1 user, 2 host */
 };
 
 /* Classifies DATA as signed by SIGNER: a userauth request counts only when service is "ssh-connection", the method is

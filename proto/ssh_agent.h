@@ -59,7 +59,7 @@ struct key_constraints {
     bool confirm;
     struct dest_constraint *dest;
     size_t ndest;
-    char *sk_provider; /* NULL: none given */
+    char *sk_provider;  /* NULL: none given */
     struct key **certs; /* associated-certs-v00@openssh.com */
     size_t ncerts;
     bool certs_only;
@@ -74,9 +74,9 @@ struct ssh_agent_msg {
             uint32_t flags;
         } sign;
         struct {
-            struct key *key;       /* public part (certificate if one came); owned */
+            struct key *key;        /* public part (certificate if one came); owned */
             struct rd private_part; /* from the type string to before the comment: opaque, secret */
-            char *comment;         /* owned */
+            char *comment;          /* owned */
             struct key_constraints constraints;
         } add;
         struct {
@@ -112,7 +112,8 @@ struct ssh_agent_list {
     struct buf *b;
     size_t start;
     uint32_t n;
-    bool full; /* an identity was left out: clients take no more than SSH_AGENT_MAX_IDENTITIES, _MESSAGE octets */
+    bool
+        full; /* an identity was left out: clients take no more than SSH_AGENT_MAX_IDENTITIES, _MESSAGE octets */
 };
 void ssh_agent_list_begin(struct ssh_agent_list *l, struct buf *b);
 void ssh_agent_list_add(struct ssh_agent_list *l, struct rd key_blob, const char *comment);

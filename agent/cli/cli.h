@@ -18,13 +18,15 @@ struct command {
     int (*run)(const struct command *c, int argc, char **argv); /* argv[0] is the command's name */
 };
 
-extern const struct command cmd_status, cmd_keys, cmd_lock, cmd_unlock, cmd_reload, cmd_policy, cmd_log;
+extern const struct command cmd_status, cmd_keys, cmd_lock, cmd_unlock, cmd_reload, cmd_policy,
+    cmd_log;
 extern const struct command *const commands[]; /* NULL-ended */
 
 void cli_usage(const struct command *c, FILE *f);
 /* getopt_long with --help and errors dealt with: returns the option, -1 at the end, or -2 when the command is over with
  * *STATUS. */
-int cli_getopt(const struct command *c, int argc, char **argv, const struct option *options, int *status);
+int cli_getopt(const struct command *c, int argc, char **argv, const struct option *options,
+               int *status);
 /* "latchkey: WHAT: WHY" on stderr; returns EXIT_NEGATIVE. */
 int cli_fail(const char *what, const char *why);
 

@@ -1,11 +1,11 @@
 #include "agent/gpgshim/options.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum id {
     OPT_DETACH,
-    OPT_SIGN,
     OPT_ARMOR,
     OPT_NO_ARMOR,
     OPT_KEY,
@@ -13,12 +13,13 @@ enum id {
     OPT_OUTPUT,
     OPT_STATUS_FD,
     OPT_TEXT,
-    OPT_QUIET,
+    OPT_NO_TEXT,
     OPT_YES,
+    OPT_SPECIAL,
+    OPT_PASSPHRASE_FD,
     OPT_HELP,
-    OPT_IGNORED,       /* changes nothing for us */
-    OPT_IGNORED_VALUE, /* the same, and takes a value */
-    OPT_OTHER,         /* the real gpg's business */
+    OPT_IGNORED,
+    OPT_OTHER, /* the real gpg's business */
 };
 
 static const struct {
@@ -28,80 +29,170 @@ static const struct {
     bool value;
 } table[] = {
     {"detach-sign", 'b', OPT_DETACH, false},
-    {"sign", 's', OPT_SIGN, false},
+    {"sign", 's', OPT_IGNORED, false},
     {"armor", 'a', OPT_ARMOR, false},
     {"armour", 0, OPT_ARMOR, false},
     {"no-armor", 0, OPT_NO_ARMOR, false},
     {"no-armour", 0, OPT_NO_ARMOR, false},
     {"local-user", 'u', OPT_KEY, true},
+    {"user", 0, OPT_KEY, true},
+    {"sign-with", 0, OPT_KEY, true},
     {"default-key", 0, OPT_DEFAULT_KEY, true},
     {"output", 'o', OPT_OUTPUT, true},
     {"status-fd", 0, OPT_STATUS_FD, true},
     {"textmode", 't', OPT_TEXT, false},
-    {"quiet", 'q', OPT_QUIET, false},
+    {"no-textmode", 0, OPT_NO_TEXT, false},
     {"yes", 0, OPT_YES, false},
+    {"enable-special-filenames", 0, OPT_SPECIAL, false},
+    {"passphrase-fd", 0, OPT_PASSPHRASE_FD, true},
     {"help", 'h', OPT_HELP, false},
+    /* They change nothing for a signature that the agent makes. */
     {"batch", 0, OPT_IGNORED, false},
     {"no-batch", 0, OPT_IGNORED, false},
     {"no-tty", 0, OPT_IGNORED, false},
     {"verbose", 'v', OPT_IGNORED, false},
+    {"quiet", 'q', OPT_IGNORED, false},
     {"no-verbose", 0, OPT_IGNORED, false},
     {"use-agent", 0, OPT_IGNORED, false},
+    {"no-use-agent", 0, OPT_IGNORED, false},
+    {"no-autostart", 0, OPT_IGNORED, false},
     {"no", 0, OPT_IGNORED, false},
     {"no-greeting", 0, OPT_IGNORED, false},
     {"no-secmem-warning", 0, OPT_IGNORED, false},
     {"no-permission-warning", 0, OPT_IGNORED, false},
     {"openpgp", 0, OPT_IGNORED, false},
+    {"gnupg", 0, OPT_IGNORED, false},
+    {"rfc4880", 0, OPT_IGNORED, false},
     {"no-options", 0, OPT_IGNORED, false},
     {"expert", 0, OPT_IGNORED, false},
+    {"no-expert", 0, OPT_IGNORED, false},
     {"enable-progress-filter", 0, OPT_IGNORED, false},
     {"exit-on-status-write-error", 0, OPT_IGNORED, false},
     {"no-auto-check-trustdb", 0, OPT_IGNORED, false},
-    {"digest-algo", 0, OPT_IGNORED_VALUE, true},
-    {"personal-digest-preferences", 0, OPT_IGNORED_VALUE, true},
-    {"pinentry-mode", 0, OPT_IGNORED_VALUE, true},
-    {"homedir", 0, OPT_IGNORED_VALUE, true},
-    {"keyid-format", 0, OPT_IGNORED_VALUE, true},
-    {"display-charset", 0, OPT_IGNORED_VALUE, true},
-    {"charset", 0, OPT_IGNORED_VALUE, true},
-    {"trust-model", 0, OPT_IGNORED_VALUE, true},
-    {"compress-algo", 0, OPT_IGNORED_VALUE, true},
-    {"compress-level", 0, OPT_IGNORED_VALUE, true},
-    {"comment", 0, OPT_IGNORED_VALUE, true},
-    {"logger-fd", 0, OPT_IGNORED_VALUE, true},
+    {"auto-check-trustdb", 0, OPT_IGNORED, false},
+    {"always-trust", 0, OPT_IGNORED, false},
+    {"no-default-keyring", 0, OPT_IGNORED, false},
+    {"no-keyring", 0, OPT_IGNORED, false},
+    {"no-encrypt-to", 0, OPT_IGNORED, false},
+    {"no-random-seed-file", 0, OPT_IGNORED, false},
+    {"lock-once", 0, OPT_IGNORED, false},
+    {"lock-never", 0, OPT_IGNORED, false},
+    {"lock-multiple", 0, OPT_IGNORED, false},
+    {"no-emit-version", 0, OPT_IGNORED, false},
+    {"emit-version", 0, OPT_IGNORED, false},
+    {"no-comments", 0, OPT_IGNORED, false},
+    {"no-sk-comments", 0, OPT_IGNORED, false},
+    {"no-mdc-warning", 0, OPT_IGNORED, false},
+    {"no-ask-sig-expire", 0, OPT_IGNORED, false},
+    {"disable-dirmngr", 0, OPT_IGNORED, false},
+    {"no-auto-key-locate", 0, OPT_IGNORED, false},
+    {"no-auto-key-retrieve", 0, OPT_IGNORED, false},
+    {"auto-key-retrieve", 0, OPT_IGNORED, false},
+    {"utf8-strings", 0, OPT_IGNORED, false},
+    {"no-utf8-strings", 0, OPT_IGNORED, false},
+    {"disable-signer-uid", 0, OPT_IGNORED, false},
+    {"no-symkey-cache", 0, OPT_IGNORED, false},
+    {"with-colons", 0, OPT_IGNORED, false},
+    {"ignore-time-conflict", 0, OPT_IGNORED, false},
+    {"ignore-valid-from", 0, OPT_IGNORED, false},
+    {"digest-algo", 0, OPT_IGNORED, true},
+    {"cert-digest-algo", 0, OPT_IGNORED, true},
+    {"cipher-algo", 0, OPT_IGNORED, true},
+    {"personal-digest-preferences", 0, OPT_IGNORED, true},
+    {"personal-cipher-preferences", 0, OPT_IGNORED, true},
+    {"personal-compress-preferences", 0, OPT_IGNORED, true},
+    {"compress-algo", 0, OPT_IGNORED, true},
+    {"compress-level", 'z', OPT_IGNORED, true},
+    {"pinentry-mode", 0, OPT_IGNORED, true},
+    {"homedir", 0, OPT_IGNORED, true},
+    {"keyid-format", 0, OPT_IGNORED, true},
+    {"display-charset", 0, OPT_IGNORED, true},
+    {"charset", 0, OPT_IGNORED, true},
+    {"trust-model", 0, OPT_IGNORED, true},
+    {"comment", 0, OPT_IGNORED, true},
+    {"logger-fd", 0, OPT_IGNORED, true},
+    {"log-file", 0, OPT_IGNORED, true},
+    {"logger-file", 0, OPT_IGNORED, true},
+    {"debug", 0, OPT_IGNORED, true},
+    {"debug-level", 0, OPT_IGNORED, true},
+    {"sender", 0, OPT_IGNORED, true},
+    {"keyring", 0, OPT_IGNORED, true},
+    {"primary-keyring", 0, OPT_IGNORED, true},
+    {"secret-keyring", 0, OPT_IGNORED, true},
+    {"trustdb-name", 0, OPT_IGNORED, true},
+    {"trusted-key", 0, OPT_IGNORED, true},
+    {"list-options", 0, OPT_IGNORED, true},
+    {"verify-options", 0, OPT_IGNORED, true},
+    {"keyserver", 0, OPT_IGNORED, true},
+    {"keyserver-options", 0, OPT_IGNORED, true},
+    {"agent-program", 0, OPT_IGNORED, true},
+    {"request-origin", 0, OPT_IGNORED, true},
+    {"weak-digest", 0, OPT_IGNORED, true},
+    {"max-output", 0, OPT_IGNORED, true},
+    {"passphrase", 0, OPT_IGNORED, true},
+    {"passphrase-file", 0, OPT_IGNORED, true},
+    {"passphrase-repeat", 0, OPT_IGNORED, true},
+    {"command-fd", 0, OPT_IGNORED, true},
+    {"command-file", 0, OPT_IGNORED, true},
+    {"attribute-fd", 0, OPT_IGNORED, true},
+    {"attribute-file", 0, OPT_IGNORED, true},
+    {"display", 0, OPT_IGNORED, true},
+    {"ttyname", 0, OPT_IGNORED, true},
+    {"ttytype", 0, OPT_IGNORED, true},
+    {"lc-ctype", 0, OPT_IGNORED, true},
+    {"lc-messages", 0, OPT_IGNORED, true},
+    {"xauthority", 0, OPT_IGNORED, true},
 };
 #define NTABLE (sizeof table / sizeof table[0])
 
 struct parse {
     struct shim_options o;
     bool detach, other;
+    bool stdin_taken; /* by a passphrase */
     size_t nkeys;
 };
 
-static gpg_error_t apply(struct parse *p, enum id id, const char *value)
+static gpg_error_t add_key(struct parse *p, const char *key)
 {
     const char **more;
+
+    for (size_t i = 0; i < p->nkeys; i++)
+        if (strcmp(p->o.keys[i], key) == 0)
+            return 0;
+    more = gpgrt_realloc(p->o.keys, (p->nkeys + 2) * sizeof *more);
+    if (more == NULL)
+        return gpg_error_from_syserror();
+    p->o.keys = more;
+    more[p->nkeys++] = key;
+    more[p->nkeys] = NULL;
+    return 0;
+}
+
+static bool parse_fd(const char *text, int *out)
+{
     char *end;
-    long fd;
+    long fd = strtol(text, &end, 10);
+
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || fd > INT_MAX)
+        return false;
+    *out = (int)fd;
+    return true;
+}
+
+static gpg_error_t apply(struct parse *p, enum id id, const char *value)
+{
+    int fd = -1;
 
     switch (id) {
     case OPT_DETACH:
         p->detach = true;
         break;
     case OPT_ARMOR:
-        p->o.armor = true;
-        break;
     case OPT_NO_ARMOR:
-        p->o.armor = false;
+        p->o.armor = id == OPT_ARMOR;
         break;
     case OPT_KEY:
-        more = gpgrt_realloc(p->o.keys, (p->nkeys + 2) * sizeof *more);
-        if (more == NULL)
-            return gpg_error_from_syserror();
-        p->o.keys = more;
-        more[p->nkeys++] = value;
-        more[p->nkeys] = NULL;
-        break;
+        return add_key(p, value);
     case OPT_DEFAULT_KEY:
         p->o.default_key = value;
         break;
@@ -109,27 +200,26 @@ static gpg_error_t apply(struct parse *p, enum id id, const char *value)
         p->o.output = value;
         break;
     case OPT_STATUS_FD:
-        fd = strtol(value, &end, 10);
-        if (*value == '\0' || *end != '\0' || fd < 0 || fd > 1024)
-            p->other = true;
-        else
-            p->o.status_fd = (int)fd;
+        p->other |= !parse_fd(value, &p->o.status_fd);
         break;
     case OPT_TEXT:
-        p->o.text = true;
-        break;
-    case OPT_QUIET:
-        p->o.quiet = true;
+    case OPT_NO_TEXT:
+        p->o.text = id == OPT_TEXT;
         break;
     case OPT_YES:
         p->o.yes = true;
         break;
+    case OPT_SPECIAL:
+        p->o.special_filenames = true;
+        break;
+    case OPT_PASSPHRASE_FD:
+        p->other |= !parse_fd(value, &fd);
+        p->stdin_taken |= fd == 0;
+        break;
     case OPT_HELP:
         p->o.help = true;
         break;
-    case OPT_SIGN:
     case OPT_IGNORED:
-    case OPT_IGNORED_VALUE:
         break;
     case OPT_OTHER:
         p->other = true;
@@ -138,8 +228,8 @@ static gpg_error_t apply(struct parse *p, enum id id, const char *value)
     return 0;
 }
 
-/* An exact name, or the beginning of only one that we know. Another option of gpg's may begin alike: a call that uses
- * abbreviations of those is not a signature of ours anyway, for they would have to be commands. */
+/* An exact name, or the beginning of only one that we know, as gpg takes them. Where another option of gpg's begins alike,
+ * gpg refuses the abbreviation; it never means that other one. */
 static size_t find_long(const char *name, size_t n)
 {
     size_t found = NTABLE;
@@ -149,7 +239,8 @@ static size_t find_long(const char *name, size_t n)
             continue;
         if (table[i].name[n] == '\0')
             return i;
-        if (found != NTABLE && table[found].id != table[i].id)
+        if (found != NTABLE &&
+            (table[found].id != table[i].id || table[found].value != table[i].value))
             return NTABLE;
         found = i;
     }
@@ -200,25 +291,25 @@ static gpg_error_t short_options(struct parse *p, int argc, char *const *argv, i
 gpg_error_t shim_options_parse(int argc, char *const *argv, struct shim_options *out)
 {
     struct parse p = {.o = {.status_fd = -1}};
-    bool options = true;
     gpg_error_t err = 0;
-    int files = 0;
+    int i;
 
-    for (int i = 1; i < argc && err == 0; i++) {
-        const char *arg = argv[i];
-
-        if (options && strcmp(arg, "--") == 0) {
-            options = false;
-        } else if (options && strncmp(arg, "--", 2) == 0) {
-            err = long_option(&p, argc, argv, &i);
-        } else if (options && arg[0] == '-' && arg[1] != '\0') {
-            err = short_options(&p, argc, argv, &i);
-        } else {
-            p.o.file = arg;
-            files++;
+    /* As with gpg, the first word that is no option ends them. */
+    for (i = 1; i < argc && err == 0 && argv[i][0] == '-' && argv[i][1] != '\0'; i++) {
+        if (strcmp(argv[i], "--") == 0) {
+            i++;
+            break;
         }
+        if (strncmp(argv[i], "--", 2) == 0)
+            err = long_option(&p, argc, argv, &i);
+        else
+            err = short_options(&p, argc, argv, &i);
     }
-    p.o.native = p.detach && !p.other && files <= 1;
+    if (err == 0 && i < argc)
+        p.o.file = argv[i];
+    /* a signature over several files together is rare; a passphrase before the data must not be signed with it */
+    p.o.native = p.detach && !p.other && argc - i <= 1 &&
+                 !(p.stdin_taken && (p.o.file == NULL || strcmp(p.o.file, "-") == 0));
     if (err != 0)
         shim_options_clear(&p.o);
     else

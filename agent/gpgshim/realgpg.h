@@ -2,8 +2,14 @@
 #ifndef LATCHKEY_AGENT_GPGSHIM_REALGPG_H
 #define LATCHKEY_AGENT_GPGSHIM_REALGPG_H
 
-/* Replaces this process by gpg with the same arguments: $LATCHKEY_GPG, else the first "gpg" on PATH that is not this very
- * program. Returns (the exit status 127) only when there is none, after saying so. */
-int realgpg_exec(char **argv);
+#include "proto/buf.h"
+
+/* The real gpg: $LATCHKEY_GPG (a path, or a name to look for on PATH), else the first "gpg" on PATH that is not this very
+ * program. New string (gpgrt_free), NULL when there is none. */
+char *realgpg_find(void);
+
+/* Replaces this process by gpg with the same arguments. INPUT (may be NULL) becomes its standard input. Returns (the exit
+ * status 127) only when that cannot be, after saying why. */
+int realgpg_exec(char **argv, const struct rd *input);
 
 #endif

@@ -18,15 +18,16 @@ struct emu_profile {
     const char *name;
     uint16_t manufacturer;
     uint8_t version[2];
-    const char *hist;     /* historical bytes, hex: the DO 5F52 */
-    const char *atr;      /* hex */
-    bool outer_tag;       /* 6E comes with its own tag and length */
-    bool uif, de, unverify, empty_verify; /* has UIF, has DE, knows VERIFY P1=FF, answers VERIFY without data */
-    bool wrong_pin_63c;   /* else 6982 */
-    bool blocked_6982;    /* else 6983 */
+    const char *hist; /* historical bytes, hex: the DO 5F52 */
+    const char *atr;  /* hex */
+    bool outer_tag;   /* 6E comes with its own tag and length */
+    bool uif, de, unverify,
+        empty_verify;   /* has UIF, has DE, knows VERIFY P1=FF, answers VERIFY without data */
+    bool wrong_pin_63c; /* else 6982 */
+    bool blocked_6982;  /* else 6983 */
     bool select_keeps_pin;
     bool chaining, extended;
-    bool piv;             /* a second applet on the same card */
+    bool piv; /* a second applet on the same card */
 };
 extern const struct emu_profile emu_profiles[]; /* ended by a NULL name */
 
@@ -52,7 +53,7 @@ struct emu {
     bool selected, piv_selected, terminated;
     bool verified[3]; /* 81, 82, 83 */
     int tries[3];
-    struct buf pins[3]; /* as compared: derived when a KDF is set */
+    struct buf pins[3];  /* as compared: derived when a KDF is set */
     uint8_t pw1_several; /* C4[0] */
     struct emu_key keys[KEY_SLOTS];
     uint32_t counter;
@@ -97,7 +98,7 @@ const struct emu_algo *emu_algo_by_attr(const uint8_t *attr, size_t n);
 /* A fresh key; SEED >= 0: always the same one (not for RSA). */
 bool emu_generate(struct emu_key *k, const struct emu_algo *a, long seed, unsigned slot);
 bool emu_import(struct emu_key *k, const struct emu_algo *a, struct rd tags, struct rd values);
-void emu_put_public(const struct emu_key *k, struct buf *out); /* 7F49 */
+void emu_put_public(const struct emu_key *k, struct buf *out);                /* 7F49 */
 unsigned emu_sign(const struct emu_key *k, struct rd input, struct buf *out); /* SW */
 unsigned emu_decipher(const struct emu_key *k, struct rd input, struct buf *out);
 void emu_fingerprint(struct emu_key *k, bool ecdh);
