@@ -136,6 +136,9 @@ $(BUILD)/latchkey-gpg: $(call obj,$(src_gpgshim)) $(lib_agent) $(lib_policy) $(l
 unit_src  := $(wildcard tests/unit/test_*.c)
 unit_bins := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
 $(BUILD)/unit/test_agent_broker $(BUILD)/unit/test_agent_destination: $(BUILD)/obj/tests/unit/fakes_broker.o
+$(BUILD)/unit/test_agent_gpg_options $(BUILD)/unit/test_agent_gpgshim: \
+    $(call obj,$(filter-out agent/gpgshim/main.c,$(src_gpgshim)))
+$(BUILD)/unit/test_agent_gpgshim: | $(BUILD)/latchkey-gpg
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
 	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define START_TRIES 250 /* 20 ms apart: 5 s */
+#define OTHER_TRIES 50  /* ours did not start: perhaps because another one is just starting */
 
 struct ctl_client {
     assuan_context_t ctx;
@@ -21,17 +22,17 @@ struct ctl_client {
 
 extern char **environ;
 
-/* latchkey-agent --daemon goes to the background by itself once it listens. */
-static gpg_error_t start_agent(void)
+/* latchkey-agent --daemon goes to the background by itself once it listens. Gives the number of times to try it then. */
+static int start_agent(void)
 {
     char *program = path_program("latchkey-agent");
     char daemon[] = "--daemon", *argv[] = {program, daemon, NULL};
     posix_spawn_file_actions_t files;
     pid_t pid;
-    int rc, status;
+    int rc, status = -1;
 
     if (program == NULL)
-        return gpg_error(GPG_ERR_ENOENT);
+        return 0;
     posix_spawn_file_actions_init(&files);
     for (int fd = 0; fd <= 2; fd++)
         posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
@@ -39,10 +40,10 @@ static gpg_error_t start_agent(void)
     posix_spawn_file_actions_destroy(&files);
     gpgrt_free(program);
     if (rc != 0)
-        return gpg_error_from_errno(rc);
+        return 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
-    return 0; /* whether it serves is seen by connecting: another one may have been faster */
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? START_TRIES : OTHER_TRIES;
 }
 
 static gpg_error_t dial(assuan_context_t *out)
@@ -105,8 +106,8 @@ gpg_error_t ctl_connect(bool start, struct ctl_client **out)
     if (c == NULL)
         return gpg_error_from_syserror();
     err = dial(&c->ctx);
-    if (err != 0 && start && start_agent() == 0)
-        for (int i = 0; i < START_TRIES && (err = dial(&c->ctx)) != 0; i++)
+    if (err != 0 && start)
+        for (int i = start_agent(); i > 0 && (err = dial(&c->ctx)) != 0; i--)
             nanosleep(&moment, NULL);
     if (err != 0) {
         gpgrt_free(c);

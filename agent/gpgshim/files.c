@@ -30,10 +30,15 @@ static int special_fd(const struct shim_options *o, const char *name)
 
 /* --- input ---------------------------------------------------------------------------------------------------------------- */
 
+int input_fd(const struct shim_options *o)
+{
+    return is_standard(o->file) ? STDIN_FILENO : special_fd(o, o->file);
+}
+
 bool input_read(const struct shim_options *o, struct buf *out)
 {
     const char *name = is_standard(o->file) ? "standard input" : o->file;
-    int special = is_standard(o->file) ? STDIN_FILENO : special_fd(o, o->file), fd = special;
+    int given = input_fd(o), fd = given;
     uint8_t chunk[65536];
     ssize_t n = 0;
     int code;
@@ -49,7 +54,7 @@ bool input_read(const struct shim_options *o, struct buf *out)
         buf_put(out, chunk, (size_t)n);
     }
     code = errno;
-    if (fd >= 0 && special < 0)
+    if (fd >= 0 && given < 0)
         close(fd);
     if (fd < 0 || n < 0)
         fprintf(stderr, "latchkey-gpg: can't read %s: %s\n", name, strerror(code));

@@ -5,7 +5,9 @@
 #include "agent/gpgshim/options.h"
 #include "proto/buf.h"
 
-/* The whole of the file or standard input, at most CTL_MAX_OBJECT octets. */
+/* The descriptor that it comes from; -1: a file is opened by its name. */
+int input_fd(const struct shim_options *o);
+/* The whole of it, at most CTL_MAX_OBJECT octets. */
 bool input_read(const struct shim_options *o, struct buf *out);
 
 /* Where the signature goes: as gpg, -o FILE, else FILE.sig or FILE.asc, else standard output. */

@@ -1,5 +1,6 @@
 /* latchkey-gpg: `git config gpg.program latchkey-gpg`. Makes detached signatures through the agent; everything else is the
  * real gpg's. */
+#include "agent/gpgshim/files.h"
 #include "agent/gpgshim/options.h"
 #include "agent/gpgshim/realgpg.h"
 #include "agent/gpgshim/sign.h"
@@ -30,8 +31,7 @@ int main(int argc, char **argv)
     struct buf object = BUF_INIT;
     struct shim_options o;
     enum shim_result result;
-    struct rd input;
-    bool from_stdin;
+    int fd, status;
 
     gcry_check_version(NULL);
     gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
@@ -47,18 +47,18 @@ int main(int argc, char **argv)
     }
     if (!o.native) {
         shim_options_clear(&o);
-        return realgpg_exec(argv, NULL);
+        return realgpg_exec(argv, -1, rd_of(NULL, 0));
     }
     /* an agent that goes, or a reader of the status, is an error to tell, not our end */
     (void)signal(SIGPIPE, SIG_IGN);
     result = shim_sign(&o, wish != NULL && strcmp(wish, "1") == 0, &object);
-    from_stdin = o.file == NULL || strcmp(o.file, "-") == 0;
+    fd = input_fd(&o);
     shim_options_clear(&o);
+    status = (int)result;
     if (result == SHIM_FALL_BACK) {
         (void)signal(SIGPIPE, SIG_DFL);
-        input = buf_rd(&object);
-        result = (enum shim_result)realgpg_exec(argv, from_stdin ? &input : NULL);
+        status = realgpg_exec(argv, fd, buf_rd(&object));
     }
     buf_free(&object);
-    return (int)result;
+    return status;
 }

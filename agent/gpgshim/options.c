@@ -46,6 +46,8 @@ static const struct {
     {"enable-special-filenames", 0, OPT_SPECIAL, false},
     {"passphrase-fd", 0, OPT_PASSPHRASE_FD, true},
     {"help", 'h', OPT_HELP, false},
+    /* Not to be taken for an abbreviation of one below. */
+    {"verify", 0, OPT_OTHER, false},
     /* They change nothing for a signature that the agent makes. */
     {"batch", 0, OPT_IGNORED, false},
     {"no-batch", 0, OPT_IGNORED, false},

@@ -54,8 +54,7 @@ static bool count_depth(void)
     return depth >= 0 && depth < MAX_DEPTH && setenv(DEPTH, next, 1) == 0;
 }
 
-/* DATA on standard input again, for it has been read already. */
-static bool give_input(struct rd data)
+static bool give_again(int to, struct rd data)
 {
     int fd = memfd_create("latchkey-gpg", MFD_CLOEXEC);
     bool ok = fd >= 0;
@@ -68,13 +67,13 @@ static bool give_input(struct rd data)
         else
             ok = n < 0 && errno == EINTR;
     }
-    ok = ok && lseek(fd, 0, SEEK_SET) == 0 && dup2(fd, STDIN_FILENO) == STDIN_FILENO;
-    if (fd > STDIN_FILENO)
+    ok = ok && lseek(fd, 0, SEEK_SET) == 0 && dup2(fd, to) == to;
+    if (fd >= 0 && fd != to)
         close(fd);
     return ok;
 }
 
-int realgpg_exec(char **argv, const struct rd *input)
+int realgpg_exec(char **argv, int fd, struct rd data)
 {
     char *gpg = realgpg_find();
 
@@ -95,7 +94,7 @@ int realgpg_exec(char **argv, const struct rd *input)
     if (!count_depth()) {
         fprintf(stderr, "latchkey-gpg: %s leads back here: set LATCHKEY_GPG to the real gpg\n",
                 gpg);
-    } else if (input != NULL && !give_input(*input)) {
+    } else if (fd >= 0 && !give_again(fd, data)) {
         fprintf(stderr, "latchkey-gpg: can't pass the data on to %s: %s\n", gpg, strerror(errno));
     } else {
         argv[0] = gpg; /* gpg may be a script that goes by its name */

@@ -8,8 +8,8 @@
  * program. New string (gpgrt_free), NULL when there is none. */
 char *realgpg_find(void);
 
-/* Replaces this process by gpg with the same arguments. INPUT (may be NULL) becomes its standard input. Returns (the exit
- * status 127) only when that cannot be, after saying why. */
-int realgpg_exec(char **argv, const struct rd *input);
+/* Replaces this process by gpg with the same arguments. DATA becomes what it reads from descriptor FD, for we have read it
+ * already (-1: we have not). Returns (the exit status 127) only when that cannot be, after saying why. */
+int realgpg_exec(char **argv, int fd, struct rd data);
 
 #endif
