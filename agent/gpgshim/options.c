@@ -46,8 +46,6 @@ static const struct {
     {"enable-special-filenames", 0, OPT_SPECIAL, false},
     {"passphrase-fd", 0, OPT_PASSPHRASE_FD, true},
     {"help", 'h', OPT_HELP, false},
-    /* Not to be taken for an abbreviation of one below. */
-    {"verify", 0, OPT_OTHER, false},
     /* They change nothing for a signature that the agent makes. */
     {"batch", 0, OPT_IGNORED, false},
     {"no-batch", 0, OPT_IGNORED, false},
@@ -124,7 +122,6 @@ static const struct {
     {"trustdb-name", 0, OPT_IGNORED, true},
     {"trusted-key", 0, OPT_IGNORED, true},
     {"list-options", 0, OPT_IGNORED, true},
-    {"verify-options", 0, OPT_IGNORED, true},
     {"keyserver", 0, OPT_IGNORED, true},
     {"keyserver-options", 0, OPT_IGNORED, true},
     {"agent-program", 0, OPT_IGNORED, true},
