@@ -235,7 +235,8 @@ void policy_evaluate(const struct policy_set *p, const struct policy_facts *f,
     v->unnamed = facts_unnamed(f);
     for (unsigned s = 0; s < SET_COUNT; s++)
         set_source(v, (enum policy_setting)s, &d.by[s]);
-    if (d.by[SET_ACCESS].set && d.by[SET_ACCESS].choice == 1) {
+    /* Listing is not using: a denied key is seen, so that its refusal has a reason and a record. */
+    if (!f->listing && d.by[SET_ACCESS].set && d.by[SET_ACCESS].choice == 1) {
         v->allow = false;
         v->why = "Access deny";
     }
