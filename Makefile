@@ -138,7 +138,7 @@ unit_bins := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
 $(BUILD)/unit/test_agent_broker $(BUILD)/unit/test_agent_destination: $(BUILD)/obj/tests/unit/fakes_broker.o
 $(BUILD)/unit/test_agent_gpg_options $(BUILD)/unit/test_agent_gpgshim: \
     $(call obj,$(filter-out agent/gpgshim/main.c,$(src_gpgshim)))
-$(BUILD)/unit/test_agent_gpgshim: | $(BUILD)/latchkey-gpg
+$(BUILD)/unit/test_agent_gpgshim: $(BUILD)/obj/tests/unit/fake_ctl.o | $(BUILD)/latchkey-gpg
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
 	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)

@@ -1,11 +1,11 @@
 #include "agent/gpgshim/files.h"
 
+#include "agent/gpgshim/tell.h"
 #include "proto/ctl_protocol.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -57,15 +57,15 @@ bool input_read(const struct shim_options *o, struct buf *out)
     if (fd >= 0 && given < 0)
         close(fd);
     if (fd < 0 || n < 0)
-        fprintf(stderr, "latchkey-gpg: can't read %s: %s\n", name, strerror(code));
+        shim_tell(o, "can't read %s: %s", name, strerror(code));
     else if (buf_err(out) != 0)
-        fprintf(stderr, "latchkey-gpg: can't read %s: %s\n", name, gpg_strerror(buf_err(out)));
+        shim_tell(o, "can't read %s: %s", name, gpg_strerror(buf_err(out)));
     else if (out->len > CTL_MAX_OBJECT)
-        fprintf(stderr,
-                "latchkey-gpg: %s is larger than %u MiB, which is the most that latchkey-agent "
-                "takes; sign "
-                "it with gpg\n",
-                name, CTL_MAX_OBJECT >> 20);
+        shim_tell(o,
+                  "%s is larger than %u MiB, which is the most that latchkey-agent "
+                  "takes; sign "
+                  "it with gpg",
+                  name, CTL_MAX_OBJECT >> 20);
     else
         return true;
     return false;
@@ -89,7 +89,7 @@ bool output_prepare(const struct shim_options *o, struct output *out)
         return true;
     }
     if (out->path == NULL) {
-        fprintf(stderr, "latchkey-gpg: %s\n", gpg_strerror(gpg_error_from_syserror()));
+        shim_tell(o, "%s", gpg_strerror(gpg_error_from_syserror()));
         return false;
     }
     if (stat(out->path, &st) != 0)
@@ -97,7 +97,7 @@ bool output_prepare(const struct shim_options *o, struct output *out)
     if (!S_ISREG(st.st_mode))
         out->overwrite = true; /* /dev/null, a pipe: nothing is lost */
     if (!out->overwrite)
-        fprintf(stderr, "latchkey-gpg: %s exists; --yes overwrites it\n", out->path);
+        shim_tell(o, "%s exists; --yes overwrites it", out->path);
     return out->overwrite;
 }
 
@@ -115,7 +115,7 @@ static bool write_all(int fd, struct rd data)
     return true;
 }
 
-bool output_write(const struct output *out, struct rd data)
+bool output_write(const struct shim_options *o, const struct output *out, struct rd data)
 {
     const char *name = out->path != NULL ? out->path : "the signature";
     int fd = out->fd, code;
@@ -125,7 +125,7 @@ bool output_write(const struct output *out, struct rd data)
         fd = open(out->path, O_WRONLY | O_CREAT | O_CLOEXEC | (out->overwrite ? O_TRUNC : O_EXCL),
                   0666);
     if (fd < 0) {
-        fprintf(stderr, "latchkey-gpg: can't create %s: %s\n", name, strerror(errno));
+        shim_tell(o, "can't create %s: %s", name, strerror(errno));
         return false;
     }
     ok = write_all(fd, data);
@@ -135,7 +135,7 @@ bool output_write(const struct output *out, struct rd data)
         ok = false;
     }
     if (!ok) {
-        fprintf(stderr, "latchkey-gpg: can't write %s: %s\n", name, strerror(code));
+        shim_tell(o, "can't write %s: %s", name, strerror(code));
         if (out->path != NULL && !out->overwrite)
             (void)unlink(out->path);
     }

@@ -1,4 +1,4 @@
-/* What is signed comes in, what comes out. All of it says on stderr what went wrong. */
+/* What is signed comes in, what comes out. All of it tells the person what went wrong. */
 #ifndef LATCHKEY_AGENT_GPGSHIM_FILES_H
 #define LATCHKEY_AGENT_GPGSHIM_FILES_H
 
@@ -19,7 +19,7 @@ struct output {
 /* Checks before anybody has to touch a key that the file will not be refused. */
 bool output_prepare(const struct shim_options *o, struct output *out);
 /* A regular file is made anew (mode 0666 less umask) or, with --yes, overwritten; a half-written new one does not stay. */
-bool output_write(const struct output *out, struct rd data);
+bool output_write(const struct shim_options *o, const struct output *out, struct rd data);
 void output_clear(struct output *out);
 
 #endif

@@ -2,42 +2,15 @@
 
 #include "agent/ctl_client.h"
 #include "agent/gpgshim/files.h"
+#include "agent/gpgshim/tell.h"
 #include "proto/openpgp.h"
 #include "proto/token_protocol.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* --- what gpg would say ------------------------------------------------------------------------------------------------------ */
-
-static void status(const struct shim_options *o, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void status(const struct shim_options *o, const char *fmt, ...)
-{
-    struct buf line = BUF_INIT;
-    char *text;
-    va_list ap;
-
-    if (o->status_fd < 0)
-        return;
-    va_start(ap, fmt);
-    text = gpgrt_vbsprintf(fmt, ap);
-    va_end(ap);
-    buf_printf(&line, "[GNUPG:] %s\n", text != NULL ? text : "");
-    for (size_t done = 0; done < line.len;) {
-        ssize_t n = write(o->status_fd, line.data + done, line.len - done);
-
-        if (n < 0 && errno != EINTR)
-            break; /* gpg goes on too when nobody reads its status */
-        done += n > 0 ? (size_t)n : 0;
-    }
-    gpgrt_free(text);
-    buf_free(&line);
-}
 
 /* DETAIL: the agent's own words, NULL without. */
 static void tell_missing_key(const struct shim_options *o, const char *key, const char *detail)
@@ -45,22 +18,22 @@ static void tell_missing_key(const struct shim_options *o, const char *key, cons
     const char *reason = gpg_strerror(gpg_error(GPG_ERR_NO_SECKEY));
 
     if (key != NULL)
-        fprintf(stderr, "latchkey-gpg: skipped \"%s\": %s\n", key, reason);
+        shim_tell(o, "skipped \"%s\": %s", key, reason);
     else
-        fprintf(stderr, "latchkey-gpg: no default secret key: %s\n", reason);
+        shim_tell(o, "no default secret key: %s", reason);
     if (detail != NULL)
-        fprintf(stderr, "latchkey-gpg: %s\n", detail);
-    fprintf(stderr, "latchkey-gpg: signing failed: %s\n", reason);
-    status(o, "INV_SGNR 9 %s", key != NULL ? key : "");
-    status(o, "FAILURE sign %d", GPG_ERR_NO_SECKEY);
+        shim_tell(o, "%s", detail);
+    shim_tell(o, "signing failed: %s", reason);
+    shim_status(o, "INV_SGNR 9 %s", key != NULL ? key : "");
+    shim_status(o, "FAILURE sign %d", GPG_ERR_NO_SECKEY);
 }
 
 static void tell_failure(const struct shim_options *o, gpg_error_t err, const char *detail)
 {
-    fprintf(stderr, "latchkey-gpg: signing failed: %s\n", gpg_strerror(err));
+    shim_tell(o, "signing failed: %s", gpg_strerror(err));
     if (detail != NULL)
-        fprintf(stderr, "latchkey-gpg: %s\n", detail);
-    status(o, "FAILURE sign %u", err);
+        shim_tell(o, "%s", detail);
+    shim_status(o, "FAILURE sign %u", err);
 }
 
 /* --- one signature ------------------------------------------------------------------------------------------------------------ */
@@ -138,12 +111,12 @@ static void tell_signatures(const struct shim_options *o, const struct signed_wi
             known |= with[j].hash_algo == with[i].hash_algo;
         if (!known)
             buf_printf(&hashes, " H%d", with[i].hash_algo);
-        status(o, "KEY_CONSIDERED %s 0", with[i].fpr);
+        shim_status(o, "KEY_CONSIDERED %s 0", with[i].fpr);
     }
-    status(o, "BEGIN_SIGNING%s", buf_cstr(&hashes) != NULL ? buf_cstr(&hashes) : "");
+    shim_status(o, "BEGIN_SIGNING%s", buf_cstr(&hashes) != NULL ? buf_cstr(&hashes) : "");
     for (size_t i = 0; i < n; i++)
-        status(o, "SIG_CREATED D %d %d %s %ld %s", with[i].pubkey_algo, with[i].hash_algo,
-               o->text ? "01" : "00", with[i].created, with[i].fpr);
+        shim_status(o, "SIG_CREATED D %d %d %s %ld %s", with[i].pubkey_algo, with[i].hash_algo,
+                    o->text ? "01" : "00", with[i].created, with[i].fpr);
     buf_free(&hashes);
 }
 
@@ -191,8 +164,7 @@ enum shim_result shim_sign(const struct shim_options *o, bool fall_back, struct 
     size_t n = 1;
 
     if (o->status_fd >= 0 && fcntl(o->status_fd, F_GETFD) < 0) {
-        fprintf(stderr, "latchkey-gpg: can't open fd %d for status output: %s\n", o->status_fd,
-                strerror(errno));
+        shim_tell(o, "can't open fd %d for status output: %s", o->status_fd, strerror(errno));
         return SHIM_FAILED;
     }
     for (n = 0; o->keys != NULL && o->keys[n] != NULL; n++)
@@ -200,11 +172,11 @@ enum shim_result shim_sign(const struct shim_options *o, bool fall_back, struct 
     n = n > 0 ? n : 1;
     with = gpgrt_calloc(n, sizeof *with);
     if (with == NULL) {
-        fprintf(stderr, "latchkey-gpg: %s\n", gpg_strerror(gpg_error_from_syserror()));
+        shim_tell(o, "%s", gpg_strerror(gpg_error_from_syserror()));
         goto out;
     }
     if (!output_prepare(o, &output) || !input_read(o, object)) {
-        status(o, "FAILURE sign %u", gpg_error(GPG_ERR_GENERAL));
+        shim_status(o, "FAILURE sign %u", gpg_error(GPG_ERR_GENERAL));
         goto out;
     }
     result = sign_all(o, fall_back, buf_rd(object), with, n, &packets);
@@ -213,10 +185,10 @@ enum shim_result shim_sign(const struct shim_options *o, bool fall_back, struct 
     if (o->armor)
         openpgp_armor(&text, "SIGNATURE", buf_rd(&packets));
     if (buf_err(&packets) == 0 && buf_err(&text) == 0 &&
-        output_write(&output, buf_rd(o->armor ? &text : &packets))) {
+        output_write(o, &output, buf_rd(o->armor ? &text : &packets))) {
         tell_signatures(o, with, n);
     } else {
-        status(o, "FAILURE sign %u", gpg_error(GPG_ERR_GENERAL));
+        shim_status(o, "FAILURE sign %u", gpg_error(GPG_ERR_GENERAL));
         result = SHIM_FAILED;
     }
 out:
