@@ -112,9 +112,13 @@ gpg_error_t path_make_private_dir(const char *dir)
     char *path = gpgrt_strdup(dir);
     struct stat st;
     gpg_error_t err = 0;
+    size_t n;
 
     if (path == NULL)
         return gpg_error_from_syserror();
+    /* with a slash behind it, a symbolic link would be followed below */
+    for (n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+        path[n - 1] = '\0';
     for (char *p = strchr(path + 1, '/'); p != NULL && err == 0; p = strchr(p + 1, '/')) {
         *p = '\0';
         if (mkdir(path, 0700) != 0 && errno != EEXIST)
