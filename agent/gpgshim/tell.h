@@ -4,7 +4,7 @@
 
 #include "agent/gpgshim/options.h"
 
-/* A line "latchkey-gpg: ..." on stderr. git up to 2.40 reads stderr for the status and throws the rest away, so that the
+/* A line "latchkey-gpg: ..." on stderr. Some versions of git (2.39) read stderr for the status and throw the rest away, so that the
  * person would learn of no reason: when the status goes to a stderr that is no terminal, the line is written to the
  * controlling terminal, too. */
 void shim_tell(const struct shim_options *o, const char *fmt, ...)
