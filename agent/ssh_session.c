@@ -258,7 +258,7 @@ static gpg_error_t dispatch(struct session *s, struct rd message)
     gpg_error_t err;
 
     /* ssh-add -D sends this after 19, for keys of a protocol that is gone: all of them are removed. */
-    if (message.p[0] == SSH_AGENTC_REMOVE_ALL_RSA_IDENTITIES)
+    if (message.n == 1 && message.p[0] == SSH_AGENTC_REMOVE_ALL_RSA_IDENTITIES)
         return lock_is_passphrase_locked(s->a->lock) ? gpg_error(GPG_ERR_LOCKED)
                                                      : on_remove_all(s, NULL);
     err = ssh_agent_parse(message, &m);

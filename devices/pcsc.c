@@ -167,10 +167,11 @@ static gpg_error_t connect_card(struct pcsc_card *p, const char *reader)
 static void read_attributes(struct pcsc_card *p, const char *reader)
 {
     BYTE atr[MAX_ATR_SIZE];
-    DWORD n = sizeof atr, channel = 0;
+    DWORD n = sizeof atr, channel = 0, name = 0, state = 0, protocol = 0;
 
     p->bus = p->dev = -1;
-    if (SCardGetAttrib(p->card, SCARD_ATTR_ATR_STRING, atr, &n) != SCARD_S_SUCCESS)
+    /* From pcscd: not every driver knows the attribute. */
+    if (SCardStatus(p->card, NULL, &name, &state, &protocol, atr, &n) != SCARD_S_SUCCESS)
         n = 0;
     p->contactless = pcsc_atr_contactless(reader, rd_of(atr, n));
     n = sizeof channel;

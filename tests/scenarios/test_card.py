@@ -1,11 +1,8 @@
 """Cards in a real pcscd: logins, PINs, touches, interference, the lock."""
-import os
-import signal
 import unittest
 
 from harness import Agent, AgentClient, Bench, Card, Pcscd, Person, ScriptedPinentry, Sshd, wait_until
 from harness.agentclient import s, sshsig
-from harness.bench import BUILD
 
 KEYS = ("--key", "sig=ed25519", "--key", "dec=cv25519", "--key", "aut=ed25519")
 FREE = "Match all\n Touch none\n"
@@ -111,7 +108,6 @@ class Pins(Case):
         self.ready("gnuk")
         for answer in ("pin 111111", "pin 222222", "confirm ok", "pin 123456"):
             self.pinentry.answer(answer)
-        low = []
         self.assertIsNotNone(self.sign())
         kinds = [d["kind"] for d in self.pinentry.dialogs()]
         self.assertEqual(kinds, ["pin", "pin", "confirm", "pin"], "the last try has a warning of its own")
@@ -197,6 +193,9 @@ p.SCardDisconnect(card, ctypes.c_ulong(0))
         card = self.begin("yubikey5", "--uif", "aut=1")
         self.pinentry.always()
         self.ready("yubikey")
+        card.do("touch-mode auto")
+        self.assertIsNotNone(self.sign())
+        card.do("touch-mode manual")
         c = self.sign_later()
         wait_until(lambda: card.state()["touch_waiting"], "the card waits")
         card.pull()
@@ -241,7 +240,7 @@ class Touch(Case):
 
     def test_dialog_stands_in_on_a_card_without_a_button(self):
         self.begin("nitrokey-pro")
-        self.ready("librem" if False else "openpgp")
+        self.ready("openpgp")
         self.pinentry.answer("confirm ok")
         self.pinentry.answer("pin 123456")
         self.assertIsNotNone(self.sign())

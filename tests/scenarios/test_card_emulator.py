@@ -32,7 +32,7 @@ class StockGpg(unittest.TestCase):
                 wait_until(learned, f"scdaemon reads the {profile} card")
                 for name in ("ed25519", "cv25519", "nistp256"):
                     self.assertIn(name, status)
-                card.do("quit") if False else card.process.kill()
+                card.process.kill()
                 card.process.wait()
                 self.bench.run("gpgconf", "--kill", "scdaemon", check=False)
 
