@@ -34,8 +34,11 @@ struct openpgp_sig;
 gpg_error_t openpgp_sig_new(const struct key *k, const uint8_t fpr[20], enum openpgp_sig_type type,
                             int hash, uint32_t sig_created, uint8_t key_flags,
                             struct openpgp_sig **out);
-/* The document's bytes (for OPENPGP_SIG_TEXT the caller canonicalises line ends). */
+/* The document's bytes. */
 void openpgp_sig_update(struct openpgp_sig *s, struct rd data);
+/* For OPENPGP_SIG_TEXT: the whole document, its line ends made canonical as gpg does it (all CRs before a line end go,
+ * also at the very end). */
+void openpgp_sig_update_text(struct openpgp_sig *s, struct rd text);
 /* For certifications: hashes the key packet body (0x99 prefix form), user id (0xB4 form). */
 gpg_error_t openpgp_sig_update_key(struct openpgp_sig *s, const struct key *k, uint32_t created);
 void openpgp_sig_update_userid(struct openpgp_sig *s, const char *uid);

@@ -110,6 +110,22 @@ void openpgp_sig_update(struct openpgp_sig *s, struct rd data)
     gcry_md_write(s->md, data.p, data.n);
 }
 
+void openpgp_sig_update_text(struct openpgp_sig *s, struct rd text)
+{
+    while (text.n > 0) {
+        const uint8_t *lf = memchr(text.p, '\n', text.n);
+        size_t line = lf != NULL ? (size_t)(lf - text.p) : text.n, n = line;
+
+        while (n > 0 && text.p[n - 1] == '\r')
+            n--;
+        gcry_md_write(s->md, text.p, n);
+        if (lf == NULL)
+            break;
+        gcry_md_write(s->md, "\r\n", 2);
+        text = rd_of(lf + 1, text.n - line - 1);
+    }
+}
+
 gpg_error_t openpgp_sig_update_key(struct openpgp_sig *s, const struct key *k, uint32_t created)
 {
     struct buf b = BUF_INIT;

@@ -38,19 +38,9 @@ static gpg_error_t refuse(assuan_context_t ctx, gpg_err_code_t code, const char 
     return gpg_err_make(GPG_ERR_SOURCE_USER_1, code);
 }
 
-/* The line ends of a text signature; the tests' texts have none of their own CRs. */
-static void put_text(struct buf *b, struct rd data)
-{
-    for (size_t i = 0; i < data.n; i++) {
-        if (data.p[i] == '\n')
-            buf_put_u8(b, '\r');
-        buf_put_u8(b, data.p[i]);
-    }
-}
-
 static gpg_error_t make(assuan_context_t ctx, const struct pgp_pair *p, bool text, struct rd object)
 {
-    struct buf canonical = BUF_INIT, packet = BUF_INIT, line = BUF_INIT;
+    struct buf packet = BUF_INIT, line = BUF_INIT;
     struct openpgp_sig *sig = NULL;
     struct tosign t;
     gcry_sexp_t value;
@@ -58,12 +48,13 @@ static gpg_error_t make(assuan_context_t ctx, const struct pgp_pair *p, bool tex
     int hash = openpgp_choose_hash(p->key);
     gpg_error_t err;
 
-    if (text)
-        put_text(&canonical, object);
     if ((err = openpgp_sig_new(p->key, p->fpr, text ? OPENPGP_SIG_TEXT : OPENPGP_SIG_BINARY, hash,
                                now, 0, &sig)) != 0)
         return err;
-    openpgp_sig_update(sig, text ? buf_rd(&canonical) : object);
+    if (text)
+        openpgp_sig_update_text(sig, object);
+    else
+        openpgp_sig_update(sig, object);
     err = openpgp_sig_digest(sig, &t);
     value = pgp_pair_sign(p, &t);
     if (err == 0)
@@ -78,7 +69,6 @@ static gpg_error_t make(assuan_context_t ctx, const struct pgp_pair *p, bool tex
         err = assuan_send_data(ctx, packet.data, packet.len);
     gcry_sexp_release(value);
     openpgp_sig_free(sig);
-    buf_free(&canonical);
     buf_free(&packet);
     buf_free(&line);
     return err;

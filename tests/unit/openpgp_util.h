@@ -110,7 +110,10 @@ static inline void put_signature(const struct pgp_pair *p, enum openpgp_sig_type
     struct openpgp_sig *sig;
 
     ck_ok(openpgp_sig_new(p->key, p->fpr, type, openpgp_choose_hash(p->key), now, 0, &sig));
-    openpgp_sig_update(sig, data);
+    if (type == OPENPGP_SIG_TEXT)
+        openpgp_sig_update_text(sig, data);
+    else
+        openpgp_sig_update(sig, data);
     pgp_pair_finish(p, sig, out);
 }
 

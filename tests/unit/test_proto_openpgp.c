@@ -114,7 +114,7 @@ static void ck_bad(void)
 
 START_TEST(every_key_signs)
 {
-    static const char text[] = "one\ntwo\n", canonical[] = "one\r\ntwo\r\n";
+    static const char text[] = "one\ntwo\n";
     const struct kind *k = &kinds[_i];
     struct buf cert = BUF_INIT, sig = BUF_INIT, armored = BUF_INIT;
     struct pgp_pair p;
@@ -141,13 +141,54 @@ START_TEST(every_key_signs)
     ck_bad();
 
     buf_reset(&sig);
-    put_signature(&p, OPENPGP_SIG_TEXT, rd_str(canonical), SIGNED, &sig);
+    put_signature(&p, OPENPGP_SIG_TEXT, rd_str(text), SIGNED, &sig);
     write_file(dir, "sig", buf_rd(&sig));
     write_file(dir, "data", rd_str(text));
     ck_valid(&p, k, "01");
     buf_free(&cert);
     buf_free(&sig);
     buf_free(&armored);
+    pgp_pair_free(&p);
+}
+END_TEST
+
+/* Which texts are the same to gpg: signed as one, verified as the other. */
+static const struct {
+    const char *one, *other;
+    bool same;
+} same_text[] = {
+    {"a\nb\n", "a\r\nb\r\n", true},
+    {"a\r\nb", "a\nb", true},
+    {"a\r\r\nb\r", "a\nb", true},
+    {"\n\n", "\r\n\r\n", true},
+    {"a\rb\n", "a\rb\r\n", true},
+    {"a\rb\n", "a\nb\n", false},
+    {"a\nb", "a\nb\n", false},
+    {"a \n", "a\n", false},
+    {"", "", true},
+    {"", "\n", false},
+    {"\r", "", true},
+};
+
+START_TEST(text_line_ends)
+{
+    struct buf cert = BUF_INIT, sig = BUF_INIT;
+    struct pgp_pair p;
+
+    pgp_pair_make(&p, kinds[0].genkey, false, CREATED);
+    put_primary(&p, UID, &cert);
+    gpgrt_free(import(&cert));
+    put_signature(&p, OPENPGP_SIG_TEXT, rd_str(same_text[_i].one), SIGNED, &sig);
+    write_file(dir, "sig", buf_rd(&sig));
+    write_file(dir, "data", rd_str(same_text[_i].other));
+    if (same_text[_i].same)
+        ck_valid(&p, &kinds[0], "01");
+    else
+        ck_bad();
+    write_file(dir, "data", rd_str(same_text[_i].one));
+    ck_valid(&p, &kinds[0], "01");
+    buf_free(&cert);
+    buf_free(&sig);
     pgp_pair_free(&p);
 }
 END_TEST
@@ -354,6 +395,7 @@ static void add(TCase *tc)
 {
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, every_key_signs, 0, NKINDS);
+    tcase_add_loop_test(tc, text_line_ends, 0, sizeof same_text / sizeof same_text[0]);
     tcase_add_loop_test(tc, certificate_of_a_card, 0, sizeof decryption / sizeof decryption[0]);
     tcase_add_loop_test(tc, short_numbers, 0, 1);
     tcase_add_loop_test(tc, short_numbers, 3, 4);
