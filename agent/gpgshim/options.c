@@ -170,9 +170,12 @@ static gpg_error_t add_key(struct parse *p, const char *key)
 static bool parse_fd(const char *text, int *out)
 {
     char *end;
-    long fd = strtol(text, &end, 10);
+    long fd;
 
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || fd > INT_MAX)
+    if (text == NULL || text[0] < '0' || text[0] > '9')
+        return false;
+    fd = strtol(text, &end, 10);
+    if (*end != '\0' || fd > INT_MAX)
         return false;
     *out = (int)fd;
     return true;

@@ -203,7 +203,7 @@ START_TEST(gpgs_own_commands)
         "--verify",    "--list-k",     "--list-p",      "--list-s",     "--check-",
         "--fing",      "--gen-",       "--quick-",      "--full-",      "--del",
         "--sign-key",  "--lsign",      "--edit",        "--key-edit",   "--change",
-        "--passwd",    "--desig",      "--export",      "--send-",       "--rec",
+        "--passwd",    "--desig",      "--export",      "--send-",      "--rec",
         "--search",    "--refresh",    "--locate",      "--fetch",      "--show-",
         "--import",    "--fast",       "--card",        "--gpgconf",    "--update",
         "--print",     "--server",     "--tofu-policy", "--rebuild",    "--dearmor",
