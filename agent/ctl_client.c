@@ -6,6 +6,7 @@
 #include <assuan.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,8 @@ static int start_agent(void)
     char *program = path_program("latchkey-agent");
     char daemon[] = "--daemon", *argv[] = {program, daemon, NULL};
     posix_spawn_file_actions_t files;
+    posix_spawnattr_t attr;
+    sigset_t defaults;
     pid_t pid;
     int rc, status = -1;
 
@@ -36,7 +39,15 @@ static int start_agent(void)
     posix_spawn_file_actions_init(&files);
     for (int fd = 0; fd <= 2; fd++)
         posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
-    rc = posix_spawn(&pid, program, &files, NULL, argv, environ);
+    /* or whoever called us would wait for the agent to close a pipe */
+    posix_spawn_file_actions_addclosefrom_np(&files, 3);
+    posix_spawnattr_init(&attr);
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGPIPE);
+    posix_spawnattr_setsigdefault(&attr, &defaults);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
+    rc = posix_spawn(&pid, program, &files, &attr, argv, environ);
+    posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&files);
     gpgrt_free(program);
     if (rc != 0)

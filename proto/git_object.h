@@ -20,7 +20,8 @@ struct git_object {
 
 /* Fully recognises a commit (tree, parent*, author, committer, then optional headers as git writes them, blank line,
  * message) or a tag (object, type, tag, tagger, blank line, message). Anything else: GPG_ERR_BAD_DATA and kind
- * GIT_OTHER. Strings are owned. */
+ * GIT_OTHER. Strings are owned; a text in an encoding other than UTF-8 and ISO-8859-1 has its name in front:
+ * "[KOI8-R] ...". */
 gpg_error_t git_object_parse(struct rd data, struct git_object *out);
 void git_object_clear(struct git_object *o);
 

@@ -191,6 +191,14 @@ static const struct {
      0,
      {"GOODSIG", "--daemon\n", NULL},
      NULL},
+    /* it does not keep the pipes of whoever happened to start it: they would wait for it */
+    {"mv ctl elsewhere; mkdir bin; cp $SHIM bin/; printf '#!/bin/sh\\nmv %s/elsewhere %s/ctl; "
+     "exec ls /proc/self/fd > fds\\n' $PWD $PWD > bin/latchkey-agent; "
+     "chmod +x bin/latchkey-agent; bin/latchkey-gpg --status-fd 8 -b data 8> status && "
+     "grep -o SIG_CREATED status; grep -c ^8 fds",
+     1,
+     {"SIG_CREATED\n0\n", NULL},
+     NULL},
     /* the real gpg's */
     {"$SHIM --version", 0, {"gpg (GnuPG) ", NULL}, "latchkey"},
     {"$SHIM --help", 0, {"usage: latchkey-gpg", "handed to the real gpg", NULL}, NULL},
