@@ -66,6 +66,13 @@ LDFLAGS  ?=
 ALL_CFLAGS = $(STD) $(WARN) $(OPT) $(HARDEN) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(OPT) $(HARDEN_LD) $(LDFLAGS)
 
+# One short line a step; V=1 shows the commands.
+ifeq ($(V),1)
+say =
+else
+say = @echo "  $(1) $(patsubst $(BUILD)/%,%,$@)";
+endif
+
 pkg_cflags = $(shell $(PKG_CONFIG) --cflags $(1) 2>/dev/null)
 pkg_libs   = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 
@@ -113,23 +120,23 @@ FORCE:
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(dir $@)
-	$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC  )$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
 define archive
 $(lib_$(1)): $(call obj,$(src_$(1)))
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(call say,AR  )$$(AR) rcs $$@ $$^
 endef
 $(foreach room,proto policy agent devices,$(eval $(call archive,$(room))))
 
 $(BUILD)/latchkey-agent: $(call obj,agent/main.c) $(lib_agent) $(lib_policy) $(lib_proto)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_agent)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_agent)
 $(BUILD)/latchkey-token: $(call obj,devices/main.c) $(lib_devices) $(lib_proto)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_devices)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_devices)
 $(BUILD)/latchkey: $(call obj,$(src_cli)) $(lib_agent) $(lib_policy) $(lib_proto)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_agent)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_agent)
 $(BUILD)/latchkey-gpg: $(call obj,$(src_gpgshim)) $(lib_agent) $(lib_policy) $(lib_proto)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_agent)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_agent)
 
 # --- tests ------------------------------------------------------------------------------------------------------
 # A unit test program per file; its name begins with the room it tests.
@@ -141,15 +148,15 @@ $(BUILD)/unit/test_agent_gpg_options $(BUILD)/unit/test_agent_gpgshim: \
 $(BUILD)/unit/test_agent_gpgshim: $(BUILD)/obj/tests/unit/fake_ctl.o | $(BUILD)/latchkey-gpg
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
-	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
 
 $(BUILD)/testcard: $(call obj,$(src_card)) $(lib_proto)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
 bench_bins := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(src_bench))
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(lib_proto)
 	@mkdir -p $(dir $@)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
 .PHONY: testprograms all-unit check check-unit check-scenarios
 all-unit: $(unit_bins)
@@ -177,7 +184,7 @@ fuzz-build:
 	    $(addprefix $(BUILD)/fuzz/bin/,$(fuzz_names))
 $(BUILD)/bin/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(libs_tests)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(libs_tests)
 fuzz: fuzz-build
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) sh tests/run-fuzz $(BUILD)/fuzz/bin $(fuzz_names)
 
@@ -186,7 +193,7 @@ corpus_bins := $(addprefix $(BUILD)/corpus/,$(fuzz_names))
 $(BUILD)/corpus/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/standalone.o \
                    $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 check-fuzz-corpus: $(corpus_bins)
 	@sh tests/run-corpus $(BUILD)/corpus $(fuzz_names)
 

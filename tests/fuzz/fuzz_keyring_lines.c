@@ -1,10 +1,9 @@
 /* TOKEN and KEY lines: a token process parses what a device says, so its own words may be anything. */
 #include "agent/token_lines.h"
+#include "tests/fuzz/fuzz_util.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -12,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct key_line key;
     char *text = malloc(size + 1);
 
+    fuzz_init();
     if (text == NULL)
         return 0;
     memcpy(text, data, size);
