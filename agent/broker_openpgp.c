@@ -16,6 +16,8 @@
 #define FLAGS_ENCRYPT (0x04 | 0x08)
 #define FLAGS_AUTH    0x20
 
+#define SETTLE_MS 3000
+
 /* --- which key
  * ------------------------------------------------------------------------------------------------------
  */
@@ -174,6 +176,7 @@ static gpg_error_t get_signing_key(struct agent *a, const struct origin *from, c
 {
     gpg_error_t err, asked;
 
+    hotplug_settle(a->hotplug, SETTLE_MS); /* a fresh agent has not seen every reader yet */
     *snap = keyring_get(a->keyring);
     err = *snap != NULL ? find_signing_key(*snap, key, id) : gpg_error(GPG_ERR_NO_SECKEY);
     if (gpg_err_code(err) != GPG_ERR_NO_SECKEY || !a->owns_hardware)
@@ -227,24 +230,6 @@ static gpg_error_t sign_packet(struct operation *op, struct openpgp_sig *sig, st
         gpgrt_free(op->error_text);
     op->error_text = NULL;
     return err;
-}
-
-/* RFC 4880 5.2.4: a text signature is over CR LF line ends. */
-static void update_text(struct openpgp_sig *sig, struct rd object)
-{
-    static const uint8_t crlf[2] = {'\r', '\n'};
-
-    while (object.n > 0) {
-        const uint8_t *nl = memchr(object.p, '\n', object.n);
-        size_t n = nl != NULL ? (size_t)(nl - object.p) : object.n;
-        size_t text = n > 0 && nl != NULL && object.p[n - 1] == '\r' ? n - 1 : n;
-
-        openpgp_sig_update(sig, rd_of(object.p, text));
-        if (nl == NULL)
-            break;
-        openpgp_sig_update(sig, rd_of(crlf, sizeof crlf));
-        object = rd_of(object.p + n + 1, object.n - n - 1);
-    }
 }
 
 /* What the person and the audit log get to see of the object. */
@@ -315,7 +300,7 @@ gpg_error_t broker_sign_openpgp(struct agent *a, const struct origin *from, cons
     if (err != 0)
         goto out;
     if (text)
-        update_text(sig, object);
+        openpgp_sig_update_text(sig, object);
     else
         openpgp_sig_update(sig, object);
     err = sign_packet(&op, sig, &out->packet, &out->error_text);

@@ -123,14 +123,20 @@ static const struct verb {
     const char *inquiry;
     bool key, operation, comment, secret_in, secret_out;
 } verbs[] = {
-    [TOKEN_SIGN] = {TOKEN_VERB_SIGN, "DATA", .key = true, .operation = true},
-    [TOKEN_DECRYPT] = {TOKEN_VERB_DECRYPT, "DATA", .key = true, .operation = true,
+    [TOKEN_SIGN] = {.word = TOKEN_VERB_SIGN, .inquiry = "DATA", .key = true, .operation = true},
+    [TOKEN_DECRYPT] = {.word = TOKEN_VERB_DECRYPT,
+                       .inquiry = "DATA",
+                       .key = true,
+                       .operation = true,
                        .secret_out = true},
-    [TOKEN_VERIFY] = {TOKEN_VERB_VERIFY, .operation = true},
-    [TOKEN_FORGET] = {TOKEN_VERB_FORGET},
-    [TOKEN_ADDKEY] = {TOKEN_VERB_ADDKEY, "KEY", .comment = true, .secret_in = true},
-    [TOKEN_DELKEY] = {TOKEN_VERB_DELKEY, .key = true},
-    [TOKEN_DELALL] = {TOKEN_VERB_DELALL},
+    [TOKEN_VERIFY] = {.word = TOKEN_VERB_VERIFY, .operation = true},
+    [TOKEN_FORGET] = {.word = TOKEN_VERB_FORGET},
+    [TOKEN_ADDKEY] = {.word = TOKEN_VERB_ADDKEY,
+                      .inquiry = "KEY",
+                      .comment = true,
+                      .secret_in = true},
+    [TOKEN_DELKEY] = {.word = TOKEN_VERB_DELKEY, .key = true},
+    [TOKEN_DELALL] = {.word = TOKEN_VERB_DELALL},
 };
 
 static gpg_error_t make_job(const struct token_job *in, struct job **out)
