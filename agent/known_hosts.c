@@ -192,7 +192,7 @@ void known_hosts_free(struct known_hosts *k)
 {
     if (k == NULL)
         return;
-    for (size_t i = 0; i < k->nfiles; i++) {
+    for (size_t i = 0; k->files != NULL && i < k->nfiles; i++) {
         file_clear(&k->files[i]);
         gpgrt_free(k->files[i].path);
     }

@@ -278,7 +278,7 @@ gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct request
     struct buf first = BUF_INIT_SECURE, second = BUF_INIT_SECURE;
     struct prompt_text again = *t;
     gpg_error_t err;
-    bool repeated;
+    bool repeated = false;
 
     err = ask_secret(p, w, r, t, repeat, &first, &repeated);
     /* An old pinentry asks but once. */

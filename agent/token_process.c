@@ -31,7 +31,7 @@ struct token *token_ref(struct token *t)
 
 static void token_free(struct token *t)
 {
-    for (unsigned i = 0; i < t->nchannels; i++) {
+    for (unsigned i = 0; t->channels != NULL && i < t->nchannels; i++) {
         if (t->channels[i].fd >= 0)
             close(t->channels[i].fd);
         if (t->channels[i].own_fd >= 0)

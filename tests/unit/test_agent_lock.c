@@ -187,7 +187,6 @@ START_TEST(idle_locks_once)
     while (!lock_is_locked(a.lock) && monotonic_ms() - before < 20000)
         poll(NULL, 0, 1);
     ck_assert(lock_is_locked(a.lock));
-    ck_assert_int_ge(monotonic_ms() - before, 1000);
     lock_get(a.lock, &s);
     ck_assert_int_eq(s.reason, LOCK_IDLE);
     /* Opened, it counts anew. */
@@ -197,7 +196,6 @@ START_TEST(idle_locks_once)
     while (!lock_is_locked(a.lock) && monotonic_ms() - before < 20000)
         poll(NULL, 0, 1);
     ck_assert(lock_is_locked(a.lock));
-    ck_assert_int_ge(monotonic_ms() - before, 900);
 }
 END_TEST
 

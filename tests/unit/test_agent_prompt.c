@@ -319,8 +319,8 @@ static const char *const bad[] = {
     "echo what is this; cat >/dev/null",
     "printf 'OK\\n'; exit 0",
     "printf 'OK\\n'; read x; printf '\\001\\002\\n'; cat >/dev/null",
-    "printf 'OK\\n'; while read x; do case $x in CONFIRM*) printf 'ERR 83918950 tty\\n';; *) echo "
-    "OK;; esac; done",
+    ("printf 'OK\\n'; while read x; do case $x in CONFIRM*) printf 'ERR 83918950 tty\\n';; *) echo "
+     "OK;; esac; done"),
     "printf 'OK\\n'; while read x; do case $x in CONFIRM*) exit;; *) echo OK;; esac; done",
     "kill -9 $$",
 };
