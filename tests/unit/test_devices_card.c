@@ -1,0 +1,349 @@
+/* The card driver's lower half against a card that is a list of exchanges: APDU forms, parsing, KDF, PINs. */
+#include "devices/openpgp.h"
+#include "devices/pcsc.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct exchange {
+    const char *command, *answer; /* hex; command NULL: any */
+};
+static const struct exchange *script;
+static size_t at;
+
+static gpg_error_t begin(void *handle, bool *interfered)
+{
+    (void)handle;
+    *interfered = false;
+    return 0;
+}
+
+static gpg_error_t transmit(void *handle, struct rd command, struct buf *response)
+{
+    char *hex = hex_encode(command.p, command.n);
+
+    (void)handle;
+    if (script[at].answer == NULL)
+        ck_abort_msg("unexpected command %s", hex);
+    if (script[at].command != NULL)
+        ck_assert_str_eq(hex, script[at].command);
+    gpgrt_free(hex);
+    return hex_decode(script[at++].answer, response);
+}
+
+static void end(void *handle, bool reset)
+{
+    (void)handle;
+    (void)reset;
+}
+
+static const struct card_transport fake = {.begin = begin, .transmit = transmit, .end = end};
+
+static void expect(const struct exchange *s)
+{
+    script = s;
+    at = 0;
+}
+
+static void all_used(void)
+{
+    ck_assert_ptr_null(script[at].answer);
+}
+
+START_TEST(short_and_get_response)
+{
+    static const struct exchange s[] = {{"00CA006E00", "01026102"},
+                                        {"00C0000002", "03046101"},
+                                        {"00C0000001", "059000"},
+                                        {NULL, NULL}};
+    struct card c = {.transport = &fake};
+    struct apdu a = {.ins = 0xca, .p2 = 0x6e, .want_data = true};
+    struct buf out = BUF_INIT;
+    unsigned sw;
+
+    expect(s);
+    ck_assert_uint_eq(apdu_send(&c, &a, &out, &sw), 0);
+    ck_assert_uint_eq(sw, 0x9000);
+    ck_assert(rd_eq(buf_rd(&out), rd_of("\1\2\3\4\5", 5)));
+    all_used();
+    buf_free(&out);
+}
+END_TEST
+
+START_TEST(wrong_le_is_repeated)
+{
+    static const struct exchange s[] = {
+        {"00CA004F00", "6C10"}, {"00CA004F10", "AA9000"}, {NULL, NULL}};
+    struct card c = {.transport = &fake};
+    struct apdu a = {.ins = 0xca, .p2 = 0x4f, .want_data = true};
+    unsigned sw;
+
+    expect(s);
+    ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
+    ck_assert_uint_eq(sw, 0x9000);
+    all_used();
+}
+END_TEST
+
+START_TEST(chaining_and_extended)
+{
+    static const struct exchange chained[] = {{NULL, "9000"}, {NULL, "9000"}, {NULL, NULL}};
+    static const struct exchange extended[] = {{NULL, "9000"}, {NULL, NULL}};
+    static const struct exchange neither[] = {{NULL, "6884"}, {NULL, "9000"}, {NULL, NULL}};
+    uint8_t data[300] = {0};
+    struct card c = {.transport = &fake, .chaining = true, .extended = true};
+    struct apdu a = {.ins = 0x88, .data = rd_of(data, sizeof data), .want_data = true};
+    unsigned sw;
+
+    expect(chained);
+    ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
+    all_used();
+    c.chaining = false;
+    expect(extended);
+    ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
+    all_used();
+    c.max_cmd = 255;
+    ck_assert_uint_eq(gpg_err_code(apdu_send(&c, &a, NULL, &sw)), GPG_ERR_TOO_LARGE);
+    c = (struct card){.transport = &fake};
+    expect(neither);
+    ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
+    ck_assert_uint_eq(sw, 0x9000);
+    all_used();
+}
+END_TEST
+
+START_TEST(a_card_that_never_ends)
+{
+    static const struct exchange s[] = {{NULL, "6101"}, {NULL, "6101"}, {NULL, NULL}};
+    static const struct exchange none[] = {{NULL, "90"}, {NULL, NULL}};
+    struct card c = {.transport = &fake};
+    struct apdu a = {.ins = 0xca, .want_data = true};
+    struct buf out = BUF_INIT;
+    unsigned sw;
+
+    expect(s);
+    ck_assert_uint_ne(apdu_send(&c, &a, &out, &sw), 0);
+    expect(none);
+    ck_assert_uint_ne(apdu_send(&c, &a, &out, &sw), 0);
+    buf_free(&out);
+}
+END_TEST
+
+/* The sample of a v3.4 card in the specification's form. */
+static const char sample[] = "4F10D276000124010304FFFE1234567800005F520A0031F573C001600590007F66080"
+                             "2020800020208007F7403810120"
+                             "7381D8C00A7F000020080000FF0101C10A162B06010401DA470F01C20B122B0601040"
+                             "19755010501C30A162B06010401DA"
+                             "470F01C40701202020030003C53C11111111111111111111111111111111111111112"
+                             "222222222222222222222222222222222"
+                             "2222223333333333333333333333333333333333333333C63C0000000000000000000"
+                             "00000000000000000000000000000000000"
+                             "000000000000000000000000000000000000000000000000000000000000000000CD0"
+                             "C650000006500000165000002DE06010102"
+                             "010302D6020020D7020020D8020120";
+
+START_TEST(application_related_data)
+{
+    struct openpgp o = {.counter = -1};
+    struct buf b = BUF_INIT;
+
+    ck_assert_uint_eq(hex_decode(sample, &b), 0);
+    ck_assert_uint_eq(openpgp_parse_6e(&o, buf_rd(&b)), 0);
+    ck_assert_int_eq(o.tries[0], 3);
+    ck_assert_int_eq(o.tries[1], 0);
+    ck_assert(!o.forced_pin && o.kdf_possible);
+    ck_assert(o.card.extended && !o.card.chaining);
+    ck_assert_uint_eq(o.card.max_cmd, 2048);
+    ck_assert_str_eq(o.slots[SLOT_SIG].oid_curve, "Ed25519");
+    ck_assert_str_eq(o.slots[SLOT_DEC].oid_curve, "Curve25519");
+    ck_assert(o.slots[SLOT_DEC].ecdh);
+    ck_assert_int_eq(o.slots[SLOT_AUT].uif, UIF_ON);
+    ck_assert_int_eq(o.slots[SLOT_SIG].uif, UIF_OFF);
+    ck_assert_uint_eq(o.slots[SLOT_AUT].created, 0x65000002);
+    ck_assert_int_eq(o.slots[SLOT_DEC].fpr[0], 0x22);
+    for (size_t n = 0; n < b.len; n++) {
+        struct openpgp cut = {.counter = -1};
+
+        (void)openpgp_parse_6e(&cut, rd_of(b.data, n));
+        for (int i = 0; i < NSLOTS; i++)
+            gpgrt_free(cut.slots[i].oid_curve);
+    }
+    for (int i = 0; i < NSLOTS; i++)
+        gpgrt_free(o.slots[i].oid_curve);
+    buf_free(&b);
+}
+END_TEST
+
+START_TEST(attributes)
+{
+    static const struct {
+        const char *hex, *curve;
+        bool ecdh;
+    } cases[] = {
+        {"132A8648CE3D030107", "NIST P-256", false},
+        {"132A8648CE3D030107FF", "NIST P-256", false}, /* import with public key */
+        {"122B060104019755010501", "Curve25519", true},
+        {"162B060104019755010501", "Curve25519", true}, /* the wrong algorithm: the curve decides */
+        {"162B06010401DA470F01", "Ed25519", false},
+        {"122B8104002200", "NIST P-384", true}, /* a stray octet */
+        {"13010203", NULL, false},
+        {"", NULL, false},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct slot s = {0};
+        struct buf b = BUF_INIT;
+
+        ck_assert_uint_eq(hex_decode(cases[i].hex, &b), 0);
+        openpgp_parse_attributes(&s, buf_rd(&b));
+        if (cases[i].curve == NULL)
+            ck_assert_ptr_null(s.oid_curve);
+        else
+            ck_assert_str_eq(s.oid_curve, cases[i].curve);
+        ck_assert(s.ecdh == cases[i].ecdh);
+        gpgrt_free(s.oid_curve);
+        buf_free(&b);
+    }
+}
+END_TEST
+
+START_TEST(kdf_limits)
+{
+    struct buf b = BUF_INIT;
+    struct kdf k;
+
+    ck_assert_uint_eq(hex_decode("810103820108830400010000840873616C747077310085087361", &b), 0);
+    ck_assert_uint_eq(openpgp_parse_kdf(buf_rd(&b), &k), 0);
+    ck_assert(k.active && k.count == 65536 && k.hash == GCRY_MD_SHA256);
+    b.data[8] = 0x7f; /* two thousand million octets to hash */
+    ck_assert_uint_ne(openpgp_parse_kdf(buf_rd(&b), &k), 0);
+    b.data[2] = 0x02; /* an algorithm that we do not know: never the plain PIN */
+    ck_assert_uint_ne(openpgp_parse_kdf(buf_rd(&b), &k), 0);
+    b.data[2] = 0x00;
+    ck_assert_uint_eq(openpgp_parse_kdf(buf_rd(&b), &k), 0);
+    ck_assert(!k.active);
+    buf_free(&b);
+}
+END_TEST
+
+static struct openpgp verified_card(void)
+{
+    return (struct openpgp){.card = {.transport = &fake},
+                            .profile = profile_find(0xfffe, "x"),
+                            .pin = BUF_INIT_SECURE,
+                            .selected = true,
+                            .tries = {3, 0, 3}};
+}
+
+START_TEST(a_refused_pin_is_forgotten)
+{
+    static const struct exchange s[] = {{"002000820431323334", "63C2"}, {NULL, NULL}};
+    static const struct exchange silent[] = {
+        {"002000820431323334", "6982"}, {"00CA00C400", "017F7F7F0100039000"}, {NULL, NULL}};
+    struct openpgp o = verified_card();
+
+    buf_printf(&o.pin, "1234");
+    expect(s);
+    ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
+    ck_assert_uint_eq(o.pin.len, 0);
+    ck_assert_int_eq(o.tries[0], 2);
+    ck_assert(!openpgp_pin_serves(&o, -1));
+    all_used();
+    buf_printf(&o.pin, "1234");
+    expect(silent); /* the card does not say how many are left: that is read */
+    ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
+    ck_assert_int_eq(o.tries[0], 1);
+    all_used();
+    openpgp_forget_pin(&o);
+}
+END_TEST
+
+START_TEST(another_applet_keeps_the_pin)
+{
+    static const struct exchange s[] = {{NULL, "6A88"}, {NULL, "9000"}, {NULL, NULL}};
+    struct openpgp o = verified_card();
+
+    buf_printf(&o.pin, "123456");
+    expect(s);
+    ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_SIGN)), GPG_ERR_WRONG_CARD);
+    ck_assert_uint_eq(o.pin.len, 6);
+    ck_assert_uint_eq(openpgp_verify_held(&o, PW1_SIGN), 0);
+    ck_assert(o.verified[0] && !o.verified[1]);
+    ck_assert(openpgp_pin_serves(&o, -1) && openpgp_pin_serves(&o, 60) &&
+              !openpgp_pin_serves(&o, 0));
+    openpgp_forget_pin(&o);
+}
+END_TEST
+
+START_TEST(unverify_or_reset)
+{
+    static const struct exchange v3[] = {{"0020FF82", "9000"}, {NULL, NULL}};
+    static const struct exchange v2[] = {{"0020FF82", "6A86"}, {NULL, NULL}};
+    struct openpgp o = verified_card();
+    bool reset = true;
+
+    o.verified[1] = true;
+    expect(v3);
+    openpgp_unverify(&o, &reset);
+    ck_assert(!reset && !o.verified[1]);
+    all_used();
+    o.verified[1] = true;
+    expect(v2);
+    openpgp_unverify(&o, &reset);
+    ck_assert(reset && !o.verified[1] && !o.selected);
+    all_used();
+}
+END_TEST
+
+START_TEST(products_and_readers)
+{
+    static const uint8_t near[] = {0x3b, 0x88, 0x80, 0x01, 0}, contact[] = {0x3b, 0xda, 0x18, 0xff};
+    int bus, dev;
+
+    ck_assert_str_eq(profile_find(0x0006, "Yubico YubiKey OTP+FIDO+CCID 00 00")->kind, "yubikey");
+    ck_assert_str_eq(profile_find(0x0005, "Purism, SPC Librem Key")->kind, "librem");
+    ck_assert_str_eq(profile_find(0x0005, "Nitrokey Nitrokey Pro")->kind, "nitrokey");
+    ck_assert_str_eq(profile_find(0xfffe, "Nitrokey Nitrokey Start")->kind, "nitrokey");
+    ck_assert_str_eq(profile_find(0xfffe, "Free Software Initiative of Japan Gnuk")->kind, "gnuk");
+    ck_assert_str_eq(profile_find(0x4242, "x")->kind, "openpgp");
+    ck_assert(profile_find(0x4242, "x")->foreign_applets);
+    ck_assert(pcsc_atr_contactless("x", rd_of(near, sizeof near)));
+    ck_assert(!pcsc_atr_contactless("x", rd_of(contact, sizeof contact)));
+    ck_assert(pcsc_atr_contactless("ACS ACR122U PICC Interface", rd_of(contact, sizeof contact)));
+    pcsc_channel_address(0x00200305, &bus, &dev);
+    ck_assert_int_eq(bus, 3);
+    ck_assert_int_eq(dev, 5);
+    pcsc_channel_address(0x00010203, &bus, &dev);
+    ck_assert_int_eq(bus, -1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("card");
+    TCase *t = tcase_create("driver");
+    SRunner *r;
+    int failed;
+
+    gcry_check_version(NULL);
+    gcry_control(GCRYCTL_INIT_SECMEM, 65536, 0);
+    gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+    tcase_add_test(t, short_and_get_response);
+    tcase_add_test(t, wrong_le_is_repeated);
+    tcase_add_test(t, chaining_and_extended);
+    tcase_add_test(t, a_card_that_never_ends);
+    tcase_add_test(t, application_related_data);
+    tcase_add_test(t, attributes);
+    tcase_add_test(t, kdf_limits);
+    tcase_add_test(t, a_refused_pin_is_forgotten);
+    tcase_add_test(t, another_applet_keeps_the_pin);
+    tcase_add_test(t, unverify_or_reset);
+    tcase_add_test(t, products_and_readers);
+    suite_add_tcase(s, t);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
