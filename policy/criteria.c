@@ -434,7 +434,7 @@ static enum policy_tri parents_hold(const char *list, const struct policy_facts 
 {
     bool unread = f->parents == NULL;
 
-    for (size_t i = 0; i < f->nparents; i++) {
+    for (size_t i = 0; f->parents != NULL && i < f->nparents; i++) {
         if (policy_match_list(list, f->parents[i], false) > 0)
             return TRI_YES;
         unread = unread || strcmp(f->parents[i], "?") == 0;

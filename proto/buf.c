@@ -51,7 +51,7 @@ static bool reserve(struct buf *b, size_t n)
         return false;
     }
     if (b->secure) {
-        if (b->len > 0)
+        if (b->data != NULL && b->len > 0)
             memcpy(p, b->data, b->len);
         storage_free(b);
     }
