@@ -1,192 +1,170 @@
 #include "agent/cli/cli.h"
 
-#include "proto/openpgp.h"
-#include "proto/token_protocol.h"
+#include "agent/cli/certificate.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
+
+static void put_holder(const json_t *t)
+{
+    const char *name = cli_string(t, "name");
+
+    printf("    on ");
+    cli_put(stdout, name);
+    if (name != NULL && strcmp(name, "software") != 0) {
+        printf("/");
+        cli_put_field(t, "slot");
+        printf("  touch: ");
+        cli_put_field(t, "touch");
+        printf("  PIN: ");
+        cli_put_field(t, "pin");
+    }
+    putchar('\n');
+}
 
 static void put_key(const json_t *k)
 {
     const json_t *tokens = json_object_get(k, "tokens"), *uses = json_object_get(k, "uses");
+    const json_t *left = json_object_get(k, "expires_in");
+    const char *type = cli_string(k, "type");
 
-    printf("%s%-12s%s ", cli_colour(BOLD),
-           cli_string(k, "type") != NULL ? cli_string(k, "type") : "?", cli_colour(PLAIN));
-    cli_put(stdout, cli_string(k, "fingerprint") != NULL ? cli_string(k, "fingerprint")
-                                                         : cli_string(k, "keygrip"));
+    fputs(cli_colour(BOLD), stdout);
+    cli_put(stdout, type);
+    fputs(cli_colour(PLAIN), stdout);
+    printf("%*s ", type != NULL && strlen(type) < 12 ? (int)(12 - strlen(type)) : 0, "");
+    cli_put_field(k, cli_string(k, "fingerprint") != NULL ? "fingerprint" : "keygrip");
     printf("  ");
-    cli_put(stdout, cli_string(k, "comment"));
+    cli_put_field(k, "comment");
     if (json_is_true(json_object_get(k, "certificate")))
         printf("  (certificate)");
-    printf("\n    %s:", cli_string(k, "family") != NULL ? cli_string(k, "family") : "?");
-    for (size_t i = 0; i < json_array_size(uses); i++)
-        printf(" %s", json_string_value(json_array_get(uses, i)));
+    printf("\n    ");
+    cli_put_field(k, "family");
+    printf(":");
+    for (size_t i = 0; i < json_array_size(uses); i++) {
+        putchar(' ');
+        cli_put(stdout, json_string_value(json_array_get(uses, i)));
+    }
     if (json_is_true(json_object_get(k, "confirm")))
-        printf(", confirmed");
+        printf(", confirmed at each use");
     if (json_is_true(json_object_get(k, "constrained")))
         printf(", for some hosts only");
-    if (json_is_integer(json_object_get(k, "expires_in")))
-        printf(", %lld s left", json_integer_value(json_object_get(k, "expires_in")));
+    if (json_is_integer(left))
+        printf(", %lld s left", json_integer_value(left));
     putchar('\n');
-    if (cli_string(k, "openpgp_fingerprint") != NULL)
-        printf("    OpenPGP %s\n", cli_string(k, "openpgp_fingerprint"));
-    for (size_t i = 0; i < json_array_size(tokens); i++) {
-        const json_t *t = json_array_get(tokens, i);
-
-        printf("    on ");
-        cli_put(stdout, cli_string(t, "name"));
-        if (cli_string(t, "name") != NULL && strcmp(cli_string(t, "name"), "software") != 0) {
-            printf("/");
-            cli_put(stdout, cli_string(t, "slot"));
-            printf("  touch: %s  PIN: %s", cli_string(t, "touch"), cli_string(t, "pin"));
-        }
+    if (cli_string(k, "openpgp_fingerprint") != NULL) {
+        printf("    OpenPGP ");
+        cli_put_field(k, "openpgp_fingerprint");
         putchar('\n');
     }
+    for (size_t i = 0; i < json_array_size(tokens); i++)
+        put_holder(json_array_get(tokens, i));
 }
 
 /* Lines for authorized_keys: plain keys that ssh can log in with. */
-static int put_ssh(const json_t *keys)
+static bool put_ssh(const json_t *k)
 {
+    const char *family = cli_string(k, "family");
+
+    if (cli_string(k, "ssh") == NULL || family == NULL || strcmp(family, "ssh") != 0 ||
+        json_is_true(json_object_get(k, "certificate")))
+        return false;
+    cli_put_field(k, "ssh");
+    putchar(' ');
+    cli_put_field(k, "comment");
+    putchar('\n');
+    return true;
+}
+
+static bool put_fingerprint(const json_t *k)
+{
+    printf("%lld ", json_integer_value(json_object_get(k, "bits")));
+    cli_put_field(k, "fingerprint");
+    putchar(' ');
+    cli_put_field(k, "keygrip");
+    putchar(' ');
+    cli_put_field(k, "openpgp_fingerprint");
+    putchar(' ');
+    cli_put_field(k, "comment");
+    putchar('\n');
+    return true;
+}
+
+static bool put_text(const json_t *k)
+{
+    put_key(k);
+    return true;
+}
+
+static int list(bool (*put)(const json_t *k))
+{
+    int status;
+    json_t *j = cli_json("KEYS", &status);
     size_t n = 0;
 
-    for (size_t i = 0; i < json_array_size(keys); i++) {
-        const json_t *k = json_array_get(keys, i);
-
-        if (cli_string(k, "ssh") == NULL || strcmp(cli_string(k, "family"), "ssh") != 0 ||
-            json_is_true(json_object_get(k, "certificate")))
-            continue;
-        printf("%s ", cli_string(k, "ssh"));
-        cli_put(stdout, cli_string(k, "comment"));
-        putchar('\n');
-        n++;
+    if (j == NULL)
+        return status;
+    if (put == NULL) {
+        status = cli_print_json(j);
+        json_decref(j);
+        return status;
     }
+    for (size_t i = 0; i < json_array_size(j); i++)
+        n += put(json_array_get(j, i));
+    if (n == 0 && put == put_ssh && json_array_size(j) > 0)
+        fprintf(stderr, "latchkey: none of the keys is one to log in with\n");
+    else if (n == 0)
+        fprintf(stderr, "latchkey: no keys: insert a token, or add a software key with ssh-add\n");
+    json_decref(j);
     return n > 0 ? EXIT_OK : EXIT_NEGATIVE;
-}
-
-static int put_fingerprints(const json_t *keys)
-{
-    for (size_t i = 0; i < json_array_size(keys); i++) {
-        const json_t *k = json_array_get(keys, i);
-
-        printf("%lld ", json_integer_value(json_object_get(k, "bits")));
-        cli_put(stdout, cli_string(k, "fingerprint"));
-        printf(" %s %s ", cli_string(k, "keygrip"),
-               cli_string(k, "openpgp_fingerprint") != NULL ? cli_string(k, "openpgp_fingerprint")
-                                                            : "-");
-        cli_put(stdout, cli_string(k, "comment"));
-        putchar('\n');
-    }
-    return json_array_size(keys) > 0 ? EXIT_OK : EXIT_NEGATIVE;
-}
-
-static int write_out(const char *path, const struct buf *text)
-{
-    FILE *f = stdout;
-    int fd;
-
-    if (path != NULL) {
-        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-        f = fd >= 0 ? fdopen(fd, "w") : NULL;
-        if (f == NULL)
-            return cli_fail(path, strerror(errno));
-    }
-    if (fwrite(text->data, 1, text->len, f) != text->len || fflush(f) != 0 ||
-        (f != stdout && fclose(f) != 0))
-        return cli_fail(path != NULL ? path : "standard output", strerror(errno));
-    return EXIT_OK;
-}
-
-/* An OpenPGP certificate for the token's keys, signed by the token. */
-static int put_certificate(const char *uid, const char *key, const char *path)
-{
-    struct ctl_client *c = cli_connect();
-    struct buf line = BUF_INIT, fields = BUF_INIT, packet = BUF_INIT, text = BUF_INIT;
-    int status = EXIT_NEGATIVE;
-
-    if (c == NULL)
-        return EXIT_NO_AGENT;
-    if (key != NULL)
-        field_put(&fields, "key", key);
-    field_put(&fields, "uid", uid);
-    buf_printf(&line, "CERTIFICATE %s", buf_cstr(&fields) != NULL ? buf_cstr(&fields) : "");
-    if (cli_call(c, buf_cstr(&line), "keys --openpgp", &packet) == 0) {
-        openpgp_armor(&text, "PUBLIC KEY BLOCK", buf_rd(&packet));
-        status = buf_err(&text) == 0 ? write_out(path, &text)
-                                     : cli_fail("keys --openpgp", "out of memory");
-    }
-    buf_free(&line);
-    buf_free(&fields);
-    buf_free(&packet);
-    buf_free(&text);
-    ctl_close(c);
-    return status;
 }
 
 static int run(const struct command *c, int argc, char **argv)
 {
-    enum { AS_TEXT, AS_JSON, AS_SSH, AS_FINGERPRINT, AS_OPENPGP } form = AS_TEXT;
     static const struct option options[] = {{"json", no_argument, NULL, 'j'},
                                             {"ssh", no_argument, NULL, 's'},
-                                            {"fingerprint", no_argument, NULL, 'F'},
+                                            {"fingerprint", no_argument, NULL, 'f'},
                                             {"openpgp", required_argument, NULL, 'O'},
                                             {"output", required_argument, NULL, 'o'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     const char *uid = NULL, *path = NULL;
-    json_t *j;
-    int opt, status;
+    int opt, status, form = 0;
 
     while ((opt = cli_getopt(c, argc, argv, options, &status)) != -1) {
         if (opt == -2)
             return status;
         if (opt == 'o') {
             path = optarg;
-        } else if (opt == 'O') {
-            form = AS_OPENPGP;
-            uid = optarg;
-        } else {
-            form = opt == 'j' ? AS_JSON : opt == 's' ? AS_SSH : AS_FINGERPRINT;
+            continue;
         }
+        if (form != 0 && form != opt)
+            return cli_mistake(c, "only one of --json, --ssh, --fingerprint and --openpgp", NULL);
+        form = opt;
+        if (opt == 'O')
+            uid = optarg;
     }
-    if (form == AS_OPENPGP)
-        return put_certificate(uid, argv[optind], path);
-    if (optind < argc || path != NULL) {
-        cli_usage(c, stderr);
-        return EXIT_USAGE;
-    }
-    j = cli_json("KEYS", &status);
-    if (j == NULL)
-        return status;
-    if (form == AS_JSON)
-        status = cli_print_json(j);
-    else if (form == AS_SSH)
-        status = put_ssh(j);
-    else if (form == AS_FINGERPRINT)
-        status = put_fingerprints(j);
-    else {
-        for (size_t i = 0; i < json_array_size(j); i++)
-            put_key(json_array_get(j, i));
-        if (json_array_size(j) == 0)
-            fprintf(stderr,
-                    "latchkey: no keys: insert a token, or add a software key with ssh-add\n");
-        status = json_array_size(j) > 0 ? EXIT_OK : EXIT_NEGATIVE;
-    }
-    json_decref(j);
-    return status;
+    if (optind + (form == 'O') < argc)
+        return cli_mistake(c, "one argument too many:", argv[argc - 1]);
+    if (form == 'O')
+        return certificate_make(uid, argv[optind], path);
+    if (path != NULL)
+        return cli_mistake(c, "--output is for --openpgp", NULL);
+    return list(form == 'j'   ? NULL
+                : form == 's' ? put_ssh
+                : form == 'f' ? put_fingerprint
+                              : put_text);
 }
 
 const struct command cmd_keys = {
     .name = "keys",
-    .usage = "[--json | --ssh | --fingerprint]\n       latchkey keys --openpgp 'Name <mail>' [-o "
-             "FILE] [KEY]",
+    .usage = "[--json | --ssh | --fingerprint]\n"
+             "       latchkey keys --openpgp 'Name <mail>' [--output FILE] [KEY]",
     .summary = "list keys, or make an OpenPGP certificate for a token's keys",
-    .help = "  --json            as JSON\n"
-            "  --ssh             as lines for authorized_keys\n"
-            "  --fingerprint     bits, SHA256 fingerprint, keygrip, OpenPGP fingerprint, comment\n"
-            "  --openpgp UID     the OpenPGP certificate that others verify signatures with,\n"
-            "                    self-signed by the token's signature key\n"
-            "  -o, --output FILE write it there (must not exist)\n",
+    .help = "  -j, --json        as JSON\n"
+            "  -s, --ssh         as lines for authorized_keys\n"
+            "  -f, --fingerprint bits, SHA256 fingerprint, keygrip, OpenPGP fingerprint, comment\n"
+            "  -O, --openpgp UID the OpenPGP certificate that others verify signatures with,\n"
+            "                    self-signed by the token's signature key: the only one there is,\n"
+            "                    or KEY (fingerprint, key id, keygrip, TOKEN/SLOT)\n"
+            "  -o, --output FILE write the certificate there (must not exist)\n",
     .run = run,
 };

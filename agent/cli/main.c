@@ -1,12 +1,9 @@
 #include "agent/cli/cli.h"
 
-#include "proto/git_object.h"
-
+#include <errno.h>
 #include <gcrypt.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const struct command *const commands[] = {&cmd_status, &cmd_keys,   &cmd_lock, &cmd_unlock,
                                           &cmd_policy, &cmd_reload, &cmd_log,  NULL};
@@ -21,178 +18,113 @@ static void usage(FILE *f)
                "Exit status: 0 done, 1 a negative answer, 2 wrong usage, 3 no agent is running.\n");
 }
 
-void cli_usage(const struct command *c, FILE *f)
+/* "policy check" in the table of policy's subcommands is found as "check". */
+static const char *last_word(const char *name)
 {
-    fprintf(f, "usage: latchkey %s%s%s\n\n%s\n", c->name, c->usage[0] != '\0' ? " " : "", c->usage,
-            c->summary);
-    if (c->help != NULL)
-        fprintf(f, "\n%s", c->help);
+    const char *blank = strrchr(name, ' ');
+
+    return blank != NULL ? blank + 1 : name;
 }
 
-int cli_getopt(const struct command *c, int argc, char **argv, const struct option *options,
-               int *status)
+static const struct command *find(const struct command *const *table, const char *name)
 {
-    int opt = getopt_long(argc, argv, "+hfn:o:", options, NULL);
-
-    if (opt == 'h') {
-        cli_usage(c, stdout);
-        *status = EXIT_OK;
-        return -2;
-    }
-    if (opt == '?') {
-        fprintf(stderr, "Try: latchkey %s --help\n", c->name);
-        *status = EXIT_USAGE;
-        return -2;
-    }
-    return opt;
-}
-
-int cli_fail(const char *what, const char *why)
-{
-    fprintf(stderr, "latchkey: ");
-    cli_put(stderr, what);
-    fprintf(stderr, ": ");
-    /* lines stay lines: a policy's errors are several */
-    while (*why != '\0') {
-        size_t n = strcspn(why, "\n");
-        char *line = text_clean(why, n, 2000);
-
-        fprintf(stderr, "%s\n", line != NULL ? line : "");
-        gpgrt_free(line);
-        why += n;
-        why += *why == '\n';
-    }
-    return EXIT_NEGATIVE;
-}
-
-struct ctl_client *cli_connect(void)
-{
-    struct ctl_client *c = NULL;
-
-    if (ctl_connect(false, &c) == 0)
-        return c;
-    fprintf(stderr, "latchkey: no agent is running for you: start latchkey-agent --daemon, or the "
-                    "systemd user unit\n");
+    for (size_t i = 0; table[i] != NULL; i++)
+        if (strcmp(last_word(table[i]->name), name) == 0)
+            return table[i];
     return NULL;
 }
 
-gpg_error_t cli_call(struct ctl_client *c, const char *line, const char *what, struct buf *reply)
+static int unknown(const struct command *const *table, const char *of, const char *name)
 {
-    char *text = NULL;
-    gpg_error_t err = ctl_transact(c, line, NULL, reply, NULL, NULL, &text);
+    const char *names[16] = {NULL};
+    const char *meant;
 
-    if (err != 0)
-        cli_fail(what, text != NULL ? text : gpg_strerror(err));
-    gpgrt_free(text);
-    return err;
+    for (size_t i = 0; table[i] != NULL && i < 15; i++)
+        names[i] = last_word(table[i]->name);
+    meant = cli_nearest(name, names);
+    fprintf(stderr, "latchkey%s%s: there is no command \"", of[0] != '\0' ? " " : "", of);
+    cli_put(stderr, name);
+    fprintf(stderr, "\"");
+    if (meant != NULL)
+        fprintf(stderr, "; did you mean \"%s\"?", meant);
+    fprintf(stderr, "\nTry: latchkey%s%s --help\n", of[0] != '\0' ? " " : "", of);
+    return EXIT_USAGE;
 }
 
-json_t *cli_json(const char *line, int *status)
+/* help [COMMAND [SUBCOMMAND]] */
+static int help(int argc, char **argv)
 {
-    struct ctl_client *c = cli_connect();
-    struct buf reply = BUF_INIT;
-    json_t *j = NULL;
+    const struct command *const *table = commands;
+    const struct command *c = NULL;
 
-    *status = EXIT_NO_AGENT;
-    if (c == NULL)
-        return NULL;
-    *status = EXIT_NEGATIVE;
-    if (cli_call(c, line, line, &reply) == 0) {
-        j = json_loadb((const char *)reply.data, reply.len, 0, NULL);
-        if (j == NULL)
-            cli_fail(line, "the agent's answer is not understood");
+    for (int i = 1; i < argc; i++) {
+        const struct command *next = table != NULL ? find(table, argv[i]) : NULL;
+
+        if (next == NULL)
+            return table != NULL ? unknown(table, c != NULL ? c->name : "", argv[i])
+                                 : cli_mistake(c, "there is nothing more to tell about", argv[i]);
+        c = next;
+        table = c->sub;
     }
-    buf_free(&reply);
-    ctl_close(c);
-    return j;
-}
-
-int cli_print_json(const json_t *j)
-{
-    json_dumpf(j, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-    putchar('\n');
+    if (c != NULL)
+        cli_usage(c, stdout);
+    else
+        usage(stdout);
     return EXIT_OK;
 }
 
-void cli_put(FILE *f, const char *s)
+static int run_command(const struct command *c, int argc, char **argv)
 {
-    char *clean = s != NULL ? text_clean(s, strlen(s), 2000) : NULL;
+    const struct command *sub;
 
-    fputs(clean != NULL ? clean : "-", f);
-    gpgrt_free(clean);
+    if (c->sub == NULL)
+        return c->run(c, argc, argv);
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        cli_usage(c, stdout);
+        return EXIT_OK;
+    }
+    if (argc < 2) {
+        cli_usage(c, stderr);
+        return EXIT_USAGE;
+    }
+    sub = find(c->sub, argv[1]);
+    return sub != NULL ? sub->run(sub, argc - 1, argv + 1) : unknown(c->sub, c->name, argv[1]);
 }
 
-const char *cli_string(const json_t *j, const char *name)
+static int dispatch(int argc, char **argv)
 {
-    return json_string_value(json_object_get(j, name));
-}
+    const char *name = argc > 1 ? argv[1] : NULL;
+    const struct command *c;
 
-const char *cli_colour(enum colour c)
-{
-    static const char *const codes[] = {[PLAIN] = "\033[0m",
-                                        [BOLD] = "\033[1m",
-                                        [RED] = "\033[31m",
-                                        [GREEN] = "\033[32m",
-                                        [YELLOW] = "\033[33m"};
-    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-
-    if (!isatty(STDOUT_FILENO) || (no != NULL && no[0] != '\0') ||
-        (term != NULL && strcmp(term, "dumb") == 0))
-        return "";
-    return codes[c];
-}
-
-static const struct command *find(const char *name)
-{
-    for (size_t i = 0; commands[i] != NULL; i++)
-        if (strcmp(commands[i]->name, name) == 0)
-            return commands[i];
-    return NULL;
-}
-
-static int unknown(const char *name)
-{
-    fprintf(stderr, "latchkey: there is no command \"");
-    cli_put(stderr, name);
-    fprintf(stderr, "\"");
-    for (size_t i = 0; commands[i] != NULL; i++)
-        if (strncmp(commands[i]->name, name, 2) == 0) {
-            fprintf(stderr, "; did you mean \"%s\"?", commands[i]->name);
-            break;
-        }
-    fprintf(stderr, "\nTry: latchkey --help\n");
-    return EXIT_USAGE;
+    if (name == NULL) {
+        usage(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        usage(stdout);
+        return EXIT_OK;
+    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+        printf("latchkey %s\n", LATCHKEY_VERSION);
+        return EXIT_OK;
+    }
+    if (strcmp(name, "help") == 0)
+        return help(argc - 1, argv + 1);
+    c = find(commands, name);
+    return c != NULL ? run_command(c, argc - 1, argv + 1) : unknown(commands, "", name);
 }
 
 int main(int argc, char **argv)
 {
-    const char *name = argc > 1 ? argv[1] : NULL;
-    const struct command *c;
+    int status;
 
     gcry_check_version(NULL);
     gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
     (void)signal(SIGPIPE, SIG_DFL);
-    if (name == NULL) {
-        usage(stderr);
-        return EXIT_USAGE;
-    }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 ||
-        (strcmp(name, "help") == 0 && argc == 2)) {
-        usage(stdout);
-        return EXIT_OK;
-    }
-    if (strcmp(name, "--version") == 0) {
-        printf("latchkey %s\n", LATCHKEY_VERSION);
-        return EXIT_OK;
-    }
-    if (strcmp(name, "help") == 0) {
-        c = find(argv[2]);
-        if (c == NULL)
-            return unknown(argv[2]);
-        cli_usage(c, stdout);
-        return EXIT_OK;
-    }
-    c = find(name);
-    return c != NULL ? c->run(c, argc - 1, argv + 1) : unknown(name);
+    status = dispatch(argc, argv);
+    /* A list that did not reach its file must not pass for one that did. */
+    if (fflush(stdout) != 0 || ferror(stdout))
+        status = cli_fail("standard output", strerror(errno));
+    return status;
 }
