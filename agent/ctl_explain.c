@@ -1,9 +1,11 @@
 #include "agent/ctl_explain.h"
 
 #include "agent/audit.h"
+#include "agent/explain_facts.h"
 #include "agent/keyring.h"
 #include "agent/operation.h"
 #include "agent/policy_watch.h"
+#include "agent/token_lines.h"
 #include "proto/token_protocol.h"
 
 #include <stdlib.h>
@@ -12,22 +14,20 @@
 
 /* The facts, and everything that they point into. */
 struct explain {
+    struct explain_facts told;
     struct policy_facts f;
     struct policy_host dest, *via;
     const char **names, **parents;
-    struct policy_token token;
     const struct keyring_snapshot *snap;
     struct facts key_facts;
     json_t *record;
-    char *texts[8];
 };
 
 static void clear(struct explain *e)
 {
-    for (size_t i = 0; i < sizeof e->texts / sizeof e->texts[0]; i++)
-        gpgrt_free(e->texts[i]);
+    explain_facts_clear(&e->told);
     for (size_t i = 0; i < e->f.nvia; i++)
-        gpgrt_free((void *)(uintptr_t)e->f.via[i].names);
+        gpgrt_free((void *)(uintptr_t)e->via[i].names);
     gpgrt_free(e->via);
     gpgrt_free(e->names);
     gpgrt_free(e->parents);
@@ -37,56 +37,48 @@ static void clear(struct explain *e)
     json_decref(e->record);
 }
 
-/* --- a key by any of its names ------------------------------------------------------------------------------------------- */
+/* --- a key by any of its names -------------------------------------------------------------------
+ */
 
-static bool names_key(const char *name, const struct policy_facts *f)
+/* A fingerprint, or the key id that is its end. */
+static bool names_openpgp(const char *name, const char *fpr)
 {
-    char text[256];
+    size_t n;
 
-    if ((f->key_fpr != NULL && strcmp(f->key_fpr, name) == 0) ||
-        (f->key_grip != NULL && strcasecmp(f->key_grip, name) == 0) ||
-        (f->key_openpgp != NULL && strcasecmp(f->key_openpgp, name) == 0) ||
-        (f->key_comment != NULL && strcmp(f->key_comment, name) == 0))
-        return true;
-    for (size_t i = 0; i < f->ntokens; i++) {
-        snprintf(text, sizeof text, "%s%s%s/%s", f->tokens[i].kind,
-                 f->tokens[i].serial != NULL ? "-" : "",
-                 f->tokens[i].serial != NULL ? f->tokens[i].serial : "", f->tokens[i].slot);
-        if (strcasecmp(text, name) == 0)
+    if (name[0] == '0' && (name[1] == 'x' || name[1] == 'X'))
+        name += 2;
+    n = strlen(name);
+    return (n == 40 || n == 16) && strcasecmp(name, fpr + (40 - n)) == 0;
+}
+
+static bool names_slot(const char *name, const struct facts *f, const struct identity *id)
+{
+    const char *slash = strrchr(name, '/');
+
+    if (slash == NULL)
+        return false;
+    for (size_t i = 0; i < f->ntokens && i < id->nholders; i++) {
+        const char *token = f->infos[i]->name;
+
+        if (strlen(token) == (size_t)(slash - name) &&
+            strncasecmp(token, name, strlen(token)) == 0 &&
+            strcasecmp(slot_name(f->tokens[i].slot), slot_name(slash + 1)) == 0)
             return true;
     }
     return false;
 }
 
-static gpg_error_t find_key(struct agent *a, const char *name, struct explain *e)
+static bool names_key(const char *name, const struct facts *f, const struct identity *id)
 {
-    static const struct origin nobody = {.fd = -1};
-    gpg_error_t err = gpg_error(GPG_ERR_NO_PUBKEY);
-
-    e->snap = keyring_get(a->keyring);
-    for (size_t i = 0; e->snap != NULL && i < e->snap->n; i++) {
-        struct facts f;
-
-        err = facts_make(&nobody, e->snap->ids[i], NULL, &f);
-        if (err != 0)
-            return err;
-        if (names_key(name, &f.f)) {
-            e->key_facts = f;
-            e->key_facts.f.key_grip = e->key_facts.grip;
-            if (f.f.key_openpgp != NULL)
-                e->key_facts.f.key_openpgp = e->key_facts.openpgp;
-            return 0;
-        }
-        facts_clear(&f);
-        err = gpg_error(GPG_ERR_NO_PUBKEY);
-    }
-    return err;
+    return (f->f.key_fpr != NULL && strcmp(f->f.key_fpr, name) == 0) ||
+           strcasecmp(f->grip, name) == 0 ||
+           (f->f.key_openpgp != NULL && names_openpgp(name, f->f.key_openpgp)) ||
+           (f->f.key_comment != NULL && strcmp(f->f.key_comment, name) == 0) ||
+           names_slot(name, f, id);
 }
 
-static void use_key(struct explain *e)
+static void use_key(struct explain *e, const struct policy_facts *k)
 {
-    const struct policy_facts *k = &e->key_facts.f;
-
     e->f.key_fpr = k->key_fpr;
     e->f.key_grip = k->key_grip;
     e->f.key_openpgp = k->key_openpgp;
@@ -96,45 +88,56 @@ static void use_key(struct explain *e)
     e->f.ntokens = k->ntokens;
 }
 
-/* --- facts from arguments ---------------------------------------------------------------------------------------------------- */
+/* The facts of the key called NAME. A key and its certificate are one here; two keys of one name
+ * are not. */
+static gpg_error_t find_key(struct agent *a, const char *name, struct explain *e)
+{
+    static const struct origin nobody = {.fd = -1};
+    const struct identity *found = NULL;
+
+    e->snap = keyring_get(a->keyring);
+    for (size_t i = 0; e->snap != NULL && i < e->snap->n; i++) {
+        const struct identity *id = e->snap->ids[i];
+        struct facts f;
+        gpg_error_t err = facts_make(&nobody, id, NULL, &f);
+        bool named;
+
+        if (err != 0)
+            return err;
+        named = names_key(name, &f, id);
+        facts_clear(&f);
+        if (!named)
+            continue;
+        if (found != NULL && !key_same(found->key, id->key))
+            return gpg_error(GPG_ERR_AMBIGUOUS_NAME);
+        if (found == NULL)
+            found = id;
+    }
+    if (found == NULL)
+        return gpg_error(GPG_ERR_NO_PUBKEY);
+    return facts_make(&nobody, found, NULL, &e->key_facts);
+}
+
+/* --- facts from arguments ------------------------------------------------------------------------
+ */
 
 static gpg_error_t from_arguments(struct agent *a, const char *args, struct explain *e)
 {
-    enum { HOST, USER, KEY, USE, CLIENT };
-    static const char *const names[] = {"host", "user", "key", "use", "client"};
-    long forwarded = 0, unbound = 0;
-    gpg_error_t err = 0;
+    gpg_error_t err = explain_facts_parse(args, &e->told);
 
-    for (size_t i = 0; i < sizeof names / sizeof names[0] && err == 0; i++)
-        err = field_get(args, names[i], &e->texts[i]);
-    if (err != 0 || (err = field_get_int(args, "forwarded", 0, &forwarded)) != 0 ||
-        (err = field_get_int(args, "unbound", 0, &unbound)) != 0)
+    if (err != 0)
         return err;
-    e->f.use = e->texts[USE] != NULL ? e->texts[USE] : "ssh-auth";
-    e->f.user = e->texts[USER];
-    e->f.client = e->texts[CLIENT];
-    e->f.forwarded = forwarded != 0 ? TRI_YES : TRI_NO;
-    e->f.via_known = forwarded == 0;
-    if (e->texts[HOST] != NULL && unbound == 0) {
-        e->names = gpgrt_calloc(2, sizeof *e->names);
-        if (e->names == NULL)
-            return gpg_error_from_syserror();
-        e->names[0] = e->texts[HOST];
-        e->dest = (struct policy_host){.names = e->names, .nnames = 1};
-        if (strncmp(e->texts[HOST], "SHA256:", 7) == 0)
-            e->dest = (struct policy_host){.fpr = e->texts[HOST]};
-        e->f.dest = &e->dest;
-        e->f.proof = PROOF_HOSTBOUND;
-    }
-    if (e->texts[KEY] == NULL)
+    e->f = e->told.f;
+    if (e->told.key == NULL)
         return 0;
-    err = find_key(a, e->texts[KEY], e);
+    err = find_key(a, e->told.key, e);
     if (err == 0)
-        use_key(e);
+        use_key(e, &e->key_facts.f);
     return err;
 }
 
-/* --- facts from the last record ------------------------------------------------------------------------------------------------ */
+/* --- facts from the last record ------------------------------------------------------------------
+ */
 
 static const char *get(const json_t *j, const char *name)
 {
@@ -205,7 +208,7 @@ static gpg_error_t from_last(struct agent *a, struct explain *e)
     e->f.use = get(e->record, "use");
     key = json_object_get(e->record, "key");
     if (get(key, "keygrip") != NULL && find_key(a, get(key, "keygrip"), e) == 0) {
-        use_key(e);
+        use_key(e, &e->key_facts.f);
     } else {
         e->f.key_fpr = get(key, "fingerprint");
         e->f.key_grip = get(key, "keygrip");
@@ -250,7 +253,7 @@ gpg_error_t ctl_explain(struct agent *a, const char *args, struct buf *out)
     gpg_error_t err;
 
     if (p == NULL)
-        return gpg_error(GPG_ERR_BAD_DATA);
+        return gpg_error(GPG_ERR_NO_POLICY_MATCH);
     err = field_get_int(args, "last", 0, &last);
     if (err == 0)
         err = last != 0 ? from_last(a, &e) : from_arguments(a, args, &e);

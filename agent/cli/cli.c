@@ -239,18 +239,30 @@ void cli_put(FILE *f, const char *s)
     gpgrt_free(clean);
 }
 
+/* One line without its end; tabs become blanks, as wide as in the line of a caret below. */
+static void put_line(FILE *f, const char *text, size_t n)
+{
+    char *copy = gpgrt_malloc(n + 1), *clean = NULL;
+
+    if (copy != NULL) {
+        memcpy(copy, text, n);
+        for (size_t i = 0; i < n; i++)
+            if (copy[i] == '\t')
+                copy[i] = ' ';
+        clean = text_clean(copy, n, 4000);
+    }
+    fprintf(f, "%s\n", clean != NULL ? clean : "");
+    gpgrt_free(clean);
+    gpgrt_free(copy);
+}
+
 void cli_put_text(FILE *f, const char *text, size_t n)
 {
     while (n > 0) {
         const char *end = memchr(text, '\n', n);
         size_t len = end != NULL ? (size_t)(end - text) : n;
-        char *line = text_clean(text, len, 4000);
 
-        for (size_t i = 0; line != NULL && line[i] != '\0' && i < len; i++)
-            if (text[i] == '\t' && line[i] == '?')
-                line[i] = ' '; /* as wide as in the line of the caret */
-        fprintf(f, "%s\n", line != NULL ? line : "");
-        gpgrt_free(line);
+        put_line(f, text, len);
         len += end != NULL;
         text += len;
         n -= len;

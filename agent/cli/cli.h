@@ -16,7 +16,7 @@ struct command {
     const char *summary; /* one line */
     const char *help;    /* options, further lines; or NULL */
     int (*run)(const struct command *c, int argc, char **argv); /* argv[0] is the command's name */
-    const struct command *const *sub; /* NULL-ended; NULL: none */
+    const struct command *const *sub;                           /* NULL-ended; NULL: none */
 };
 
 extern const struct command cmd_status, cmd_keys, cmd_lock, cmd_unlock, cmd_reload, cmd_policy,
