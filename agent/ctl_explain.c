@@ -20,6 +20,8 @@ struct explain {
     const char **names, **parents;
     const struct keyring_snapshot *snap;
     struct facts key_facts;
+    struct policy_token token;
+    char *token_name;
     json_t *record;
 };
 
@@ -31,6 +33,7 @@ static void clear(struct explain *e)
     gpgrt_free(e->via);
     gpgrt_free(e->names);
     gpgrt_free(e->parents);
+    gpgrt_free(e->token_name);
     facts_clear(&e->key_facts);
     if (e->snap != NULL)
         keyring_put(e->snap);
@@ -198,23 +201,61 @@ static gpg_error_t destination_from_record(const json_t *d, struct explain *e)
     return 0;
 }
 
+/* What the record says about a key that is not there any more. */
+static gpg_error_t key_from_record(struct explain *e)
+{
+    const json_t *key = json_object_get(e->record, "key");
+    const char *token = get(e->record, "token");
+    char *dash;
+
+    e->f.key_fpr = get(key, "fingerprint");
+    e->f.key_grip = get(key, "keygrip");
+    e->f.key_openpgp = get(key, "openpgp");
+    e->f.key_comment = get(key, "comment");
+    if (token == NULL)
+        return 0;
+    e->token_name = gpgrt_strdup(token);
+    if (e->token_name == NULL)
+        return gpg_error_from_syserror();
+    dash = strchr(e->token_name, '-');
+    if (dash != NULL)
+        *dash = '\0';
+    e->token =
+        (struct policy_token){.kind = e->token_name, .serial = dash != NULL ? dash + 1 : NULL};
+    e->f.tokens = &e->token;
+    e->f.ntokens = 1;
+    return 0;
+}
+
+/* When it was asked, for Match hours. Records carry local time and its zone. */
+static time_t time_of(const json_t *record)
+{
+    const char *text = get(record, "time");
+    struct tm tm = {.tm_isdst = -1};
+    time_t t;
+
+    if (text == NULL || strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) == NULL)
+        return time(NULL);
+    t = mktime(&tm);
+    return t != (time_t)-1 ? t : time(NULL);
+}
+
 static gpg_error_t from_last(struct agent *a, struct explain *e)
 {
-    const json_t *key, *who, *dest;
+    const char *grip;
+    const json_t *who, *dest;
+    gpg_error_t err;
 
     e->record = audit_last(a->audit);
     if (e->record == NULL)
         return gpg_error(GPG_ERR_NO_DATA);
+    e->f.now = time_of(e->record);
     e->f.use = get(e->record, "use");
-    key = json_object_get(e->record, "key");
-    if (get(key, "keygrip") != NULL && find_key(a, get(key, "keygrip"), e) == 0) {
+    grip = get(json_object_get(e->record, "key"), "keygrip");
+    if (grip != NULL && find_key(a, grip, e) == 0)
         use_key(e, &e->key_facts.f);
-    } else {
-        e->f.key_fpr = get(key, "fingerprint");
-        e->f.key_grip = get(key, "keygrip");
-        e->f.key_openpgp = get(key, "openpgp");
-        e->f.key_comment = get(key, "comment");
-    }
+    else if ((err = key_from_record(e)) != 0)
+        return err;
     who = json_object_get(e->record, "requester");
     e->f.client = get(who, "exe");
     e->f.unit = get(who, "unit");
@@ -238,7 +279,8 @@ static void put_heading(FILE *f, const struct explain *e)
     if (e->record == NULL)
         return;
     fprintf(f, "Last request: %s by %s, %s%s%s%s\n\n", e->f.use != NULL ? e->f.use : "?",
-            e->f.client != NULL ? e->f.client : "an unknown program", get(e->record, "verdict"),
+            e->f.client != NULL ? e->f.client : "an unknown program",
+            get(e->record, "verdict") != NULL ? get(e->record, "verdict") : "?",
             reason != NULL ? " (" : "", reason != NULL ? reason : "", reason != NULL ? ")" : "");
 }
 

@@ -39,14 +39,31 @@ static gpg_error_t send_json(assuan_context_t ctx, json_t *j)
     return err;
 }
 
-/* A failure in words, before the code. Steals TEXT. */
+/* How much of TEXT, in whole characters, fits a status line once it is escaped. */
+static size_t fitting(const char *text)
+{
+    size_t room = 900, n = 0, whole = 0; /* of the 1000 that an Assuan line holds */
+
+    for (; text[n] != '\0'; n++) {
+        unsigned char c = (unsigned char)text[n];
+        size_t cost = c > ' ' && c < 0x7f && c != '%' ? 1 : 3;
+
+        if ((c & 0xc0) != 0x80)
+            whole = n;
+        if (cost > room)
+            return whole;
+        room -= cost;
+    }
+    return n;
+}
+
+/* A failure in words, before the code. Steals TEXT (may be NULL). */
 static gpg_error_t failed(assuan_context_t ctx, gpg_error_t err, char *text)
 {
     struct buf line = BUF_INIT;
 
     if (text != NULL) {
-        if (strlen(text) > 300)
-            text[300] = '\0'; /* an Assuan line holds 1000 octets, each may take three */
+        text[fitting(text)] = '\0';
         field_put(&line, "text", text);
         if (buf_cstr(&line) != NULL)
             (void)assuan_write_status(ctx, "ERROR_TEXT", buf_cstr(&line));
@@ -54,6 +71,11 @@ static gpg_error_t failed(assuan_context_t ctx, gpg_error_t err, char *text)
     buf_free(&line);
     gpgrt_free(text);
     return err;
+}
+
+static gpg_error_t failed_because(assuan_context_t ctx, gpg_error_t err, const char *text)
+{
+    return failed(ctx, err, gpgrt_strdup(text));
 }
 
 /* --- verbs ------------------------------------------------------------------------------------------------------------------ */
@@ -108,7 +130,7 @@ static gpg_error_t show_policy(assuan_context_t ctx)
     gpg_error_t err;
 
     if (p == NULL)
-        return failed(ctx, gpg_error(GPG_ERR_BAD_DATA), policy_problem(s->a->policy));
+        return failed(ctx, gpg_error(GPG_ERR_NO_POLICY_MATCH), policy_problem(s->a->policy));
     f = open_memstream(&text, &len);
     if (f == NULL) {
         err = gpg_error_from_syserror();
@@ -133,11 +155,14 @@ static gpg_error_t explain_policy(assuan_context_t ctx, const char *args)
     buf_free(&out);
     switch (gpg_err_code(err)) {
     case GPG_ERR_NO_DATA:
-        return failed(ctx, err, gpgrt_strdup("nothing was asked of this agent yet"));
+        return failed_because(ctx, err, "nothing was asked of this agent yet");
     case GPG_ERR_NO_PUBKEY:
-        return failed(ctx, err,
-                      gpgrt_strdup("no such key: latchkey keys lists those that are there"));
-    case GPG_ERR_BAD_DATA:
+        return failed_because(ctx, err, "no such key: latchkey keys lists those that are there");
+    case GPG_ERR_AMBIGUOUS_NAME:
+        return failed_because(ctx, err,
+                              "several keys have that name: latchkey keys --fingerprint tells "
+                              "names that only one has");
+    case GPG_ERR_NO_POLICY_MATCH:
         return failed(ctx, err, policy_problem(s->a->policy));
     default:
         return err;
@@ -146,11 +171,27 @@ static gpg_error_t explain_policy(assuan_context_t ctx, const char *args)
 
 static gpg_error_t cmd_policy(assuan_context_t ctx, char *line)
 {
-    if (strncmp(line, "SHOW", 4) == 0)
+    size_t n = strcspn(line, " ");
+
+    if (n == 4 && strncmp(line, "SHOW", n) == 0)
         return show_policy(ctx);
-    if (strncmp(line, "EXPLAIN", 7) == 0)
-        return explain_policy(ctx, line + 7);
+    if (n == 7 && strncmp(line, "EXPLAIN", n) == 0)
+        return explain_policy(ctx, line + n);
     return gpg_error(GPG_ERR_ASS_PARAMETER);
+}
+
+/* The end of SIGN and CERTIFICATE: the packet, or why there is none. */
+static gpg_error_t answer_result(assuan_context_t ctx, gpg_error_t err, struct openpgp_result *r)
+{
+    char *text = r->error_text;
+
+    if (err == 0)
+        err = assuan_send_data(ctx, r->packet.data, r->packet.len);
+    buf_free(&r->packet);
+    if (err != 0)
+        return failed(ctx, err, text);
+    gpgrt_free(text);
+    return 0;
 }
 
 static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
@@ -165,8 +206,12 @@ static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
     gpg_error_t err;
 
     if ((err = field_get(line, "key", &key)) != 0 ||
-        (err = field_get_int(line, "text", 0, &text)) != 0 ||
-        (err = assuan_inquire(ctx, "OBJECT", &object, &len, CTL_MAX_OBJECT)) != 0)
+        (err = field_get_int(line, "text", 0, &text)) != 0)
+        goto out;
+    err = assuan_inquire(ctx, "OBJECT", &object, &len, CTL_MAX_OBJECT);
+    if (gpg_err_code(err) == GPG_ERR_ASS_TOO_MUCH_DATA)
+        r.error_text = gpgrt_strdup("more than 64 MiB to sign: sign a hash of it with gpg");
+    if (err != 0)
         goto out;
     err = broker_sign_openpgp(s->a, &s->origin, key, rd_of(object, len), text != 0, &r);
     if (err != 0)
@@ -178,15 +223,12 @@ static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
     field_put_int(&status, "created", (long)r.created);
     err = buf_cstr(&status) != NULL ? assuan_write_status(ctx, "SIGNED", buf_cstr(&status))
                                     : gpg_error(GPG_ERR_ENOMEM);
-    if (err == 0)
-        err = assuan_send_data(ctx, r.packet.data, r.packet.len);
 out:
     assuan_free(ctx, object);
     gpgrt_free(key);
     gpgrt_free(hex);
     buf_free(&status);
-    buf_free(&r.packet);
-    return err != 0 ? failed(ctx, err, r.error_text) : 0;
+    return answer_result(ctx, err, &r);
 }
 
 static gpg_error_t cmd_certificate(assuan_context_t ctx, char *line)
@@ -198,17 +240,12 @@ static gpg_error_t cmd_certificate(assuan_context_t ctx, char *line)
 
     if ((err = field_get(line, "key", &key)) != 0 || (err = field_get(line, "uid", &uid)) != 0)
         goto out;
-    if (uid == NULL)
-        err = gpg_error(GPG_ERR_MISSING_VALUE);
-    if (err == 0)
-        err = broker_openpgp_certificate(s->a, &s->origin, key, uid, &r);
-    if (err == 0)
-        err = assuan_send_data(ctx, r.packet.data, r.packet.len);
+    err = uid != NULL ? broker_openpgp_certificate(s->a, &s->origin, key, uid, &r)
+                      : gpg_error(GPG_ERR_MISSING_VALUE);
 out:
     gpgrt_free(key);
     gpgrt_free(uid);
-    buf_free(&r.packet);
-    return err != 0 ? failed(ctx, err, r.error_text) : 0;
+    return answer_result(ctx, err, &r);
 }
 
 static gpg_error_t cmd_getinfo(assuan_context_t ctx, char *line)
@@ -249,6 +286,8 @@ static gpg_error_t on_option(assuan_context_t ctx, const char *name, const char 
         if (strcmp(options[i].name, name) != 0)
             continue;
         copy = value[0] != '\0' ? gpgrt_strdup(value) : NULL;
+        if (copy == NULL && value[0] != '\0')
+            return gpg_error_from_syserror();
         gpgrt_free(*options[i].to);
         *options[i].to = copy;
         return 0;

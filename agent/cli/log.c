@@ -26,7 +26,9 @@ static void put_names(const json_t *dest)
         cli_put(stdout, json_string_value(json_array_get(names, 0)));
     else
         cli_put(stdout, cli_string(dest, "key") != NULL ? cli_string(dest, "key") : "?");
-    printf(" (%s)", proof != NULL ? proof : "?");
+    printf(" (");
+    cli_put(stdout, proof);
+    printf(")");
     for (size_t i = 0; i < json_array_size(via); i++) {
         const json_t *hop = json_array_get(via, i);
         const char *name = json_string_value(json_array_get(json_object_get(hop, "names"), 0));
@@ -59,8 +61,12 @@ static void put_operation(const json_t *r)
         cli_put(stdout, cli_string(object, "subject"));
         printf("\"");
     }
-    if (ok)
-        printf(", presence: %s, PIN: %s", cli_string(r, "presence"), cli_string(r, "pin"));
+    if (ok) {
+        printf(", presence: ");
+        cli_put_field(r, "presence");
+        printf(", PIN: ");
+        cli_put_field(r, "pin");
+    }
     if (cli_string(r, "rule") != NULL) {
         printf(" [");
         cli_put(stdout, cli_string(r, "rule"));
@@ -77,8 +83,9 @@ static void put_event(const json_t *r)
 {
     static const char *const fields[] = {"reason", "what", "how", "result", "hash"};
 
-    printf("%s%-7s%s", cli_colour(YELLOW),
-           cli_string(r, "event") != NULL ? cli_string(r, "event") : "?", cli_colour(PLAIN));
+    fputs(cli_colour(YELLOW), stdout);
+    cli_put_field(r, "event");
+    fputs(cli_colour(PLAIN), stdout);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         if (cli_string(r, fields[i]) == NULL)
             continue;
@@ -88,21 +95,31 @@ static void put_event(const json_t *r)
     putchar('\n');
 }
 
+/* 2026-11-24T13:48:36.123+00:00, to the second. */
+static void put_time(const char *time)
+{
+    char text[20];
+
+    snprintf(text, sizeof text, "%s", time != NULL ? time : "?");
+    cli_put(stdout, text);
+    putchar(' ');
+}
+
 static void put_record(const char *line, bool as_json)
 {
-    const char *time, *event;
-    json_t *r;
+    const char *event;
+    json_t *r = json_loads(line, 0, NULL);
 
-    if (as_json) {
-        fputs(line, stdout);
-        return;
-    }
-    r = json_loads(line, 0, NULL);
     if (r == NULL)
         return; /* half a line: a writer was cut off there */
-    time = cli_string(r, "time");
+    if (as_json) {
+        (void)json_dumpf(r, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+        putchar('\n');
+        json_decref(r);
+        return;
+    }
     event = cli_string(r, "event");
-    printf("%.19s ", time != NULL ? time : "?");
+    put_time(cli_string(r, "time"));
     if (event != NULL && strcmp(event, "operation") == 0)
         put_operation(r);
     else
@@ -208,18 +225,20 @@ static int run(const struct command *c, int argc, char **argv)
             return status;
         if (opt == 'n') {
             lines = strtol(optarg, &end, 10);
-            if (*end != '\0' || lines < 1) {
-                fprintf(stderr, "latchkey: log -n %s: a number of lines is wanted\n", optarg);
-                return EXIT_USAGE;
-            }
+            if (*end != '\0' || lines < 1)
+                return cli_mistake(c, "a number of lines is wanted, not", optarg);
         }
         following = following || opt == 'f';
         as_json = as_json || opt == 'j';
     }
+    if (optind < argc)
+        return cli_mistake(c, "takes options only, but was given", argv[optind]);
     path = log_path();
     f = path != NULL ? fopen(path, "re") : NULL;
     if (f == NULL) {
-        status = cli_fail(path != NULL ? path : "audit log", strerror(errno));
+        status = cli_fail(path != NULL ? path : "audit log",
+                          errno == ENOENT ? "there is no audit log yet: nothing was asked"
+                                          : strerror(errno));
         gpgrt_free(path);
         return status;
     }
@@ -239,6 +258,6 @@ const struct command cmd_log = {
     .summary = "show the audit log: what was asked, by whom, for which host, and the verdict",
     .help = "  -f, --follow      go on with what is written from now on\n"
             "  -n, --lines N     the last N records (50)\n"
-            "  --json            the records as they are\n",
+            "  -j, --json        the records as they are\n",
     .run = run,
 };

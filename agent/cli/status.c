@@ -12,13 +12,15 @@ static void put_lock(const json_t *lock)
     char stamp[32] = "";
     struct tm tm;
 
-    printf("lock      %s%s%s", cli_colour(open ? GREEN : RED), open ? "open" : state,
-           cli_colour(PLAIN));
+    printf("lock      %s", cli_colour(open ? GREEN : RED));
+    cli_put(stdout, state);
+    fputs(cli_colour(PLAIN), stdout);
     if (!open && since != 0 && localtime_r(&since, &tm) != NULL &&
         strftime(stamp, sizeof stamp, "%H:%M:%S", &tm) > 0)
         printf(" since %s", stamp);
     if (reason != NULL) {
-        printf(" (%s", reason);
+        printf(" (");
+        cli_put(stdout, reason);
         if (what != NULL) {
             printf(": ");
             cli_put(stdout, what);
@@ -33,13 +35,14 @@ static void put_token(const json_t *t)
     const char *state = cli_string(t, "state");
     bool ready = state != NULL && strcmp(state, "ready") == 0;
     const json_t *tries = json_array_get(json_object_get(t, "tries"), 0);
+    json_int_t keys = json_integer_value(json_object_get(t, "keys"));
     json_int_t queue = json_integer_value(json_object_get(t, "queue"));
 
     printf("  %s", cli_colour(BOLD));
     cli_put(stdout, cli_string(t, "name"));
     printf("%s  %s", cli_colour(PLAIN), cli_colour(ready ? GREEN : YELLOW));
     cli_put(stdout, state);
-    printf("%s  %lld keys", cli_colour(PLAIN), json_integer_value(json_object_get(t, "keys")));
+    printf("%s  %lld key%s", cli_colour(PLAIN), keys, keys == 1 ? "" : "s");
     if (json_is_integer(tries))
         printf("  PIN tries left: %s%lld%s",
                cli_colour(json_integer_value(tries) > 1 ? PLAIN : RED), json_integer_value(tries),
@@ -59,6 +62,22 @@ static void put_token(const json_t *t)
     putchar('\n');
 }
 
+static void put_policy(const json_t *policy)
+{
+    const json_t *files = json_object_get(policy, "files");
+    const char *hash = cli_string(policy, "hash");
+    char text[13];
+
+    snprintf(text, sizeof text, "%s", hash != NULL ? hash : "-");
+    printf("policy    ");
+    cli_put(stdout, text);
+    for (size_t i = 0; i < json_array_size(files); i++) {
+        printf("%s", i == 0 ? "  from " : ", ");
+        cli_put(stdout, json_string_value(json_array_get(files, i)));
+    }
+    puts(json_array_size(files) == 0 ? "  (built-in only)" : "");
+}
+
 static int run(const struct command *c, int argc, char **argv)
 {
     static const struct option options[] = {
@@ -74,6 +93,8 @@ static int run(const struct command *c, int argc, char **argv)
             return status;
         as_json = opt == 'j';
     }
+    if (optind < argc)
+        return cli_mistake(c, "takes options only, but was given", argv[optind]);
     j = cli_json("STATUS", &status);
     if (j == NULL)
         return status;
@@ -93,8 +114,7 @@ static int run(const struct command *c, int argc, char **argv)
     put_lock(json_object_get(j, "lock"));
     policy = json_object_get(j, "policy");
     if (json_is_true(json_object_get(policy, "ok"))) {
-        printf("policy    %.12s%s\n", cli_string(policy, "hash"),
-               json_array_size(json_object_get(policy, "files")) == 0 ? " (built-in only)" : "");
+        put_policy(policy);
     } else {
         printf("policy    %sNOT VALID: every key operation is refused%s\n", cli_colour(RED),
                cli_colour(PLAIN));
@@ -104,6 +124,10 @@ static int run(const struct command *c, int argc, char **argv)
         cli_fail("policy", cli_string(policy, "problem"));
     printf("audit     ");
     cli_put(stdout, cli_string(j, "audit"));
+    if (cli_string(json_object_get(j, "sockets"), "ssh") != NULL) {
+        printf("\nssh       SSH_AUTH_SOCK=");
+        cli_put_field(json_object_get(j, "sockets"), "ssh");
+    }
     tokens = json_object_get(j, "tokens");
     printf("\ntokens\n");
     for (size_t i = 0; i < json_array_size(tokens); i++)
@@ -116,6 +140,6 @@ const struct command cmd_status = {
     .name = "status",
     .usage = "[--json]",
     .summary = "show lock, policy and tokens (exit 1 when locked)",
-    .help = "  --json    as JSON\n",
+    .help = "  -j, --json    as JSON\n",
     .run = run,
 };
