@@ -135,6 +135,10 @@ gpg_error_t broker_unlock(struct agent *a, const struct origin *from, char **err
     wait_end(&u.w);
 out:
     if (err != 0) {
+        if (*error_text == NULL && gpg_err_code(err) == GPG_ERR_NO_PIN_ENTRY)
+            *error_text = gpgrt_strdup(
+                "a dialog is needed and none can be shown: run this in a terminal or a desktop "
+                "session, and see Pinentry in latchkey.conf(5)");
         if (*error_text == NULL)
             *error_text = gpgrt_bsprintf("not unlocked: %s", gpg_strerror(err));
         record_failure(a, from, err);

@@ -24,7 +24,6 @@ static const char usage[] =
     "      --foreground run as a service: SIGHUP reloads policy and log\n"
     "      --daemon     the same in the background\n"
     "      --log-file FILE\n"
-    "  -v, --verbose    log more\n"
     "      --help, --version\n"
     "  -E, -P, -O, -T, -U, -u are taken as ssh-agent(1) takes them; see latchkey-agent(1).\n";
 

@@ -292,7 +292,6 @@ void ssh_session_serve(struct agent *a, int fd)
         buf_reset(&s.reply);
         err = dispatch(&s, buf_rd(&msg));
         if (err != 0 || buf_err(&s.reply) != 0) {
-            gpgrt_log_debug("ssh message %u: %s\n", msg.data[0], gpg_strerror(err));
             buf_free(&s.reply);
             ssh_agent_put_simple(&s.reply, SSH_AGENT_FAILURE);
         }

@@ -39,7 +39,7 @@ complete -F _latchkey latchkey
 
 _latchkey_agent()
 {
-    mapfile -t COMPREPLY < <(compgen -W "-a -c -s -k -D -d -t --foreground --daemon --log-file --verbose --help --version" -- \
+    mapfile -t COMPREPLY < <(compgen -W "-a -c -s -k -D -d -t --foreground --daemon --log-file --help --version" -- \
         "${COMP_WORDS[COMP_CWORD]}")
 }
 complete -o default -F _latchkey_agent latchkey-agent

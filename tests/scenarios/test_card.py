@@ -137,15 +137,21 @@ class Pins(Case):
         self.assertEqual(card.state()["verifies"], 0)
 
     def test_real_pinentry_on_a_terminal(self):
-        self.bench.settings("Pinentry /usr/bin/pinentry-tty\n")
+        self.on_terminal("pinentry-tty")
+
+    def test_real_pinentry_that_fills_the_screen(self):
+        self.on_terminal("pinentry-curses")
+
+    def on_terminal(self, pinentry):
+        self.bench.settings(f"Pinentry /usr/bin/{pinentry}\n")
         del self.bench.env["DISPLAY"]
         card = self.begin()
         self.ready("gnuk")
         server = Sshd(self.bench)
         server.authorize(*self.agent.latchkey("keys", "--ssh").stdout.splitlines())
-        person = Person(self.bench, *server.args(), "echo in", answers=[("PIN", "123456")])
+        person = Person(self.bench, *server.args(), "echo in", answers=[("PIN:", "123456")])
         self.assertEqual(person.finish(), 0, person.seen)
-        self.assertIn("3 tries left", person.seen)
+        self.assertIn("tries", person.seen)
         self.assertEqual(card.state()["tries"][0], 3)
 
 

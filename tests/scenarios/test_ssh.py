@@ -255,6 +255,31 @@ class SshAgentCommandLine(Case):
         self.assertIn("no identities", p.stdout)
         wait_until(lambda: not os.path.exists(p.stdout.splitlines()[-1]), "the agent ends with its command")
 
+    def test_sockets_of_the_service_manager(self):
+        import socket
+        from harness.bench import BUILD, die_with_parent
+        paths = [self.bench.runtime / n for n in ("a", "b")]
+        socks = [socket.socket(socket.AF_UNIX) for _ in paths]
+        for path, sock in zip(paths, socks):
+            sock.bind(str(path))
+            sock.listen()
+
+        def child():
+            die_with_parent()
+            spare = [os.dup2(s.fileno(), 30 + i) for i, s in enumerate(socks)]
+            for i, fd in enumerate(spare):
+                os.dup2(fd, 3 + i)
+
+        import subprocess
+        env = dict(self.bench.env, LISTEN_FDS="2", LISTEN_FDNAMES="ctl:ssh")
+        p = subprocess.Popen(["sh", "-c", f"LISTEN_PID=$$ exec {BUILD}/latchkey-agent --foreground"], env=env, preexec_fn=child,
+                             close_fds=False, stderr=subprocess.DEVNULL)
+        self.bench.processes.append(p)
+        listed = self.bench.run("ssh-add", "-l", env=dict(self.bench.env, SSH_AUTH_SOCK=str(paths[1])), check=False)
+        self.assertIn("no identities", listed.stdout)
+        self.assertEqual(self.bench.end(p), 0)
+        self.assertTrue(all(path.exists() for path in paths), "they are not ours to unlink")
+
     def test_empty_environment(self):
         from harness.bench import BUILD
         p = self.bench.run(BUILD / "latchkey-agent", "-s", env={"LATCHKEY_RUNTIME_DIR": str(self.bench.top / "x"),

@@ -6,7 +6,7 @@
 #include <openssl/ec.h>
 #include <openssl/obj_mac.h>
 
-/* `ssh-keygen -l` and gpg-agent's KEYINFO --ssh-list. */
+/* `ssh-keygen -l`; the keygrips are this code's own of the first day (gpg's stand in gpg_keygrips). */
 static const struct {
     const char *file, *type, *name, *fpr, *grip;
     enum key_algo algo;

@@ -139,7 +139,7 @@ class Person:
                     break
             if self.answers and (m := re.search(self.answers[0][0], self.seen[at:])):
                 at += m.end()
-                os.write(self.fd, (self.answers.pop(0)[1] + "\n").encode())
+                os.write(self.fd, (self.answers.pop(0)[1] + "\r").encode())
         else:
             os.kill(self.pid, 9)
             os.waitpid(self.pid, 0)

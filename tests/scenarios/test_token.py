@@ -1,0 +1,129 @@
+"""latchkey-token by itself, over its protocol: decryption, which no front program asks for yet, and the watcher."""
+import os
+import re
+import socket
+import subprocess
+import unittest
+
+from harness import Bench, Card, Pcscd, wait_until
+from harness.bench import BUILD, die_with_parent
+
+SPKI = {"cv25519": "302a300506032b656e032100", "nistp256": "3059301306072a8648ce3d020106082a8648ce3d030107034200"}
+
+
+def unescape(data):
+    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), data)
+
+
+def escape(data):
+    return data.replace(b"%", b"%25").replace(b"\r", b"%0D").replace(b"\n", b"%0A")
+
+
+class Token:
+    def __init__(self, bench, reader):
+        ours, theirs = socket.socketpair()
+        pipe = os.pipe()
+
+        def child():
+            die_with_parent()
+            os.dup2(theirs.fileno(), 20)
+            os.dup2(pipe[0], 21)
+            os.dup2(20, 3)
+            os.dup2(21, 4)
+
+        self.process = subprocess.Popen([str(BUILD / "latchkey-token"), "pcsc", reader, "--channels=1"], env=bench.env,
+                                        preexec_fn=child, close_fds=False)
+        bench.processes.append(self.process)
+        theirs.close()
+        self.file = ours.makefile("rwb")
+        self.line()
+
+    def line(self):
+        return self.file.readline().rstrip(b"\n")
+
+    def send(self, data):
+        self.file.write(data + b"\n")
+        self.file.flush()
+
+    def ask(self, command, data=b"", pin=b"123456"):
+        """(ok, status lines, data)"""
+        self.send(command)
+        status, got = [], b""
+        while True:
+            line = self.line()
+            if line.startswith(b"OK") or line.startswith(b"ERR") or not line:
+                return line.startswith(b"OK"), status, got
+            if line.startswith(b"S "):
+                status.append(line[2:].decode())
+            elif line.startswith(b"D "):
+                got += unescape(line[2:])
+            elif line.startswith(b"INQUIRE PIN"):
+                self.send(b"D " + pin)
+                self.send(b"END")
+            elif line.startswith(b"INQUIRE"):
+                self.send(b"D " + escape(data))
+                self.send(b"END")
+
+
+class Decryption(unittest.TestCase):
+    def setUp(self):
+        self.bench = Bench()
+        self.addCleanup(self.bench.close)
+        self.pcscd = Pcscd(self.bench)
+
+    def begin(self, algo, profile="generic"):
+        card = Card(self.pcscd, profile, "--key", f"dec={algo}")
+        reader = "Virtual Reader 00 00"
+        wait_until(lambda: card.state()["total"] >= 0, "the card")
+        token = Token(self.bench, reader)
+        key = {}
+
+        def learned():
+            ok, status, _ = token.ask(b"LEARN")
+            for line in status:
+                if line.startswith("KEY "):
+                    key.update(f.split("=", 1) for f in line.split()[1:])
+            return ok
+
+        self.assertTrue(learned())
+        self.assertEqual(key["id"], "dec")
+        return card, token, bytes.fromhex(key["pub"])
+
+    def openssl(self, *args, **kw):
+        return subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True, cwd=self.bench.home, **kw).stdout
+
+    def test_ecdh(self):
+        for algo, gen, points in (("cv25519", ("-algorithm", "X25519"), 32),
+                                  ("nistp256", ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"), 65)):
+            with self.subTest(algo):
+                if algo != "cv25519":
+                    self.setUp()
+                card, token, pub = self.begin(algo)
+                q = re.search(rb"1:q(\d+):", pub)
+                point = pub[q.end():q.end() + int(q[1])][-points:]
+                (self.bench.home / "peer.der").write_bytes(bytes.fromhex(SPKI[algo]) + point)
+                self.openssl("genpkey", *gen, "-out", "eph.pem")
+                mine = self.openssl("pkey", "-in", "eph.pem", "-pubout", "-outform", "DER")[-points:]
+                want = self.openssl("pkeyutl", "-derive", "-inkey", "eph.pem", "-peerkey", "peer.der", "-peerform", "DER")
+                e = b"@" + mine if algo == "cv25519" else mine
+                ok, status, got = token.ask(b"DECRYPT key=dec pin-age=-1 drop=1",
+                                            b"(7:enc-val(4:ecdh(1:e%d:%b)))" % (len(e), e))
+                self.assertTrue(ok)
+                self.assertEqual(got[-len(want):] if len(got) <= 33 else got[1:33], want)
+                self.assertIn("SHOWN pin=typed", status)
+                self.assertFalse(any(card.state()["verified"]))
+
+    def test_rsa(self):
+        card, token, pub = self.begin("rsa2048", "gnuk")
+        m = re.search(rb"1:n(\d+):", pub)
+        n = int.from_bytes(pub[m.end():m.end() + int(m[1])], "big")
+        k = 256
+        text = b"session key"
+        padded = b"\0\2" + b"\x11" * (k - 3 - len(text)) + b"\0" + text
+        a = pow(int.from_bytes(padded, "big"), 65537, n).to_bytes(k, "big")
+        ok, _, got = token.ask(b"DECRYPT key=dec pin-age=-1", b"(7:enc-val(3:rsa(1:a256:" + a + b")))")
+        self.assertTrue(ok)
+        self.assertEqual(got, text)
+        self.assertFalse(token.ask(b"DECRYPT key=dec pin-age=-1", b"(7:enc-val(3:rsa)")[0])
+        self.assertFalse(token.ask(b"DECRYPT key=aut pin-age=-1", b"x")[0])
+        self.assertEqual(card.state()["tries"][0], 3)
