@@ -130,27 +130,44 @@ static void put_record(const char *line, bool as_json)
 /* Leaves F where the last N lines begin. */
 static void skip_to_last(FILE *f, long n)
 {
-    long pos, seen = 0;
+    char block[8192];
+    long seen = 0;
+    off_t pos;
 
-    if (n < 0 || fseek(f, 0, SEEK_END) != 0)
+    if (fseeko(f, 0, SEEK_END) != 0 || (pos = ftello(f)) <= 0)
         return;
-    for (pos = ftell(f) - 1; pos > 0; pos--) {
-        if (fseek(f, pos - 1, SEEK_SET) != 0)
-            return;
-        if (fgetc(f) == '\n' && ++seen == n)
-            return;
+    pos--; /* the end of the last line is not the end of the one before it */
+    while (pos > 0) {
+        size_t want = pos < (off_t)sizeof block ? (size_t)pos : sizeof block;
+        off_t from = pos - (off_t)want;
+
+        if (fseeko(f, from, SEEK_SET) != 0 || fread(block, 1, want, f) != want)
+            break;
+        for (size_t i = want; i > 0; i--)
+            if (block[i - 1] == '\n' && ++seen == n) {
+                (void)fseeko(f, from + (off_t)i, SEEK_SET);
+                return;
+            }
+        pos = from;
     }
     rewind(f);
 }
 
+/* Prints the whole lines that are there; the rest of one that is being written is for next time. */
 static void copy(FILE *f, bool as_json)
 {
     char *line = NULL;
     size_t cap = 0;
+    ssize_t n;
 
     clearerr(f);
-    while (getline(&line, &cap, f) > 0)
+    while ((n = getline(&line, &cap, f)) > 0) {
+        if (line[n - 1] != '\n') {
+            (void)fseeko(f, -(off_t)n, SEEK_CUR);
+            break;
+        }
         put_record(line, as_json);
+    }
     free(line);
     fflush(stdout);
 }
@@ -186,25 +203,30 @@ static int follow(const char *path, FILE **f, bool as_json)
     }
 }
 
-/* Where the running agent writes, or where it would by default. */
+/* Where the running agent writes, or where it would by default; NULL when there is no file, with the
+ * message out. */
 static char *log_path(void)
 {
     struct ctl_client *c = NULL;
     struct buf reply = BUF_INIT;
     char *path = NULL;
-    json_t *j;
+    json_t *j = NULL;
 
-    if (ctl_connect(false, &c) == 0) {
-        if (ctl_transact(c, "STATUS", NULL, &reply, NULL, NULL, NULL) == 0) {
-            j = json_loadb((const char *)reply.data, reply.len, 0, NULL);
-            if (cli_string(j, "audit") != NULL)
-                path = gpgrt_strdup(cli_string(j, "audit"));
-            json_decref(j);
-        }
-        buf_free(&reply);
-        ctl_close(c);
-    }
-    return path != NULL ? path : path_state("audit.jsonl");
+    if (ctl_connect(false, &c) == 0 &&
+        ctl_transact(c, "STATUS", NULL, &reply, NULL, NULL, NULL) == 0)
+        j = json_loadb((const char *)reply.data, reply.len, 0, NULL);
+    if (j == NULL)
+        path = path_state("audit.jsonl");
+    else if (cli_string(j, "audit") != NULL)
+        path = gpgrt_strdup(cli_string(j, "audit"));
+    if (path == NULL)
+        cli_fail("log", j != NULL ? "the agent writes no file: latchkey.conf says AuditLog journal "
+                                    "(journalctl --user -t latchkey-audit) or no"
+                                  : "the place of the log is not to be found");
+    json_decref(j);
+    buf_free(&reply);
+    ctl_close(c);
+    return path;
 }
 
 static int run(const struct command *c, int argc, char **argv)
@@ -234,11 +256,12 @@ static int run(const struct command *c, int argc, char **argv)
     if (optind < argc)
         return cli_mistake(c, "takes options only, but was given", argv[optind]);
     path = log_path();
-    f = path != NULL ? fopen(path, "re") : NULL;
+    if (path == NULL)
+        return EXIT_NEGATIVE;
+    f = fopen(path, "re");
     if (f == NULL) {
-        status = cli_fail(path != NULL ? path : "audit log",
-                          errno == ENOENT ? "there is no audit log yet: nothing was asked"
-                                          : strerror(errno));
+        status = cli_fail(path, errno == ENOENT ? "there is no audit log yet: nothing was asked"
+                                                : strerror(errno));
         gpgrt_free(path);
         return status;
     }

@@ -1,4 +1,5 @@
 """latchkey-token by itself, over its protocol: decryption, which no front program asks for yet, and the watcher."""
+import fcntl
 import os
 import re
 import socket
@@ -26,17 +27,25 @@ class Token:
 
         def child():
             die_with_parent()
-            os.dup2(theirs.fileno(), 20)
-            os.dup2(pipe[0], 21)
-            os.dup2(20, 3)
-            os.dup2(21, 4)
+            # Out of the way first: either may be 3 or 4 itself.
+            main, cancel = (fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in (theirs.fileno(), pipe[0]))
+            os.dup2(main, 3)
+            os.dup2(cancel, 4)
+            os.closerange(5, 256)
 
         self.process = subprocess.Popen([str(BUILD / "latchkey-token"), "pcsc", reader, "--channels=1"], env=bench.env,
                                         preexec_fn=child, close_fds=False)
         bench.processes.append(self.process)
         theirs.close()
+        os.close(pipe[0])
+        self.cancel = pipe[1]
+        ours.settimeout(60)
         self.file = ours.makefile("rwb")
         self.line()
+
+    def close(self):
+        self.file.close()
+        os.close(self.cancel)
 
     def line(self):
         return self.file.readline().rstrip(b"\n")
@@ -76,6 +85,7 @@ class Decryption(unittest.TestCase):
         reader = "Virtual Reader 00 00"
         wait_until(lambda: card.state()["total"] >= 0, "the card")
         token = Token(self.bench, reader)
+        self.addCleanup(token.close)
         key = {}
 
         def learned():
