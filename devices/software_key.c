@@ -38,6 +38,38 @@ static gpg_error_t from_params(const char *type, OSSL_PARAM_BLD *bld, EVP_PKEY *
     return err;
 }
 
+static gpg_error_t from_numbers(const char *type, const char *const *names, BIGNUM *const *x, int n,
+                                EVP_PKEY **out)
+{
+    OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+    gpg_error_t err = bld != NULL ? 0 : gpg_error(GPG_ERR_ENOMEM);
+
+    for (int i = 0; i < n && err == 0; i++)
+        if (OSSL_PARAM_BLD_push_BN(bld, names[i], x[i]) != 1)
+            err = gpg_error(GPG_ERR_ENOMEM);
+    if (err == 0)
+        err = from_params(type, bld, out);
+    OSSL_PARAM_BLD_free(bld);
+    return err;
+}
+
+/* X is zeroed; numbers_free also after failure. */
+static gpg_error_t numbers_new(BIGNUM **x, const struct rd *v, int n)
+{
+    for (int i = 0; i < n; i++) {
+        x[i] = secret_number(v[i]);
+        if (x[i] == NULL)
+            return gpg_error(GPG_ERR_ENOMEM);
+    }
+    return 0;
+}
+
+static void numbers_free(BIGNUM **x, int n)
+{
+    for (int i = 0; i < n; i++)
+        BN_clear_free(x[i]);
+}
+
 /* --- RSA ------------------------------------------------------------------------------------------------------------- */
 
 enum { N, E, D, IQMP, P, Q, DP, DQ, RSA_NUMBERS };
@@ -66,16 +98,8 @@ static gpg_error_t make_rsa(BIGNUM *const x[RSA_NUMBERS], EVP_PKEY **out)
         [P] = OSSL_PKEY_PARAM_RSA_FACTOR1,    [Q] = OSSL_PKEY_PARAM_RSA_FACTOR2,
         [DP] = OSSL_PKEY_PARAM_RSA_EXPONENT1, [DQ] = OSSL_PKEY_PARAM_RSA_EXPONENT2,
     };
-    OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
-    gpg_error_t err = bld != NULL ? 0 : gpg_error(GPG_ERR_ENOMEM);
 
-    for (int i = 0; i < RSA_NUMBERS && err == 0; i++)
-        if (OSSL_PARAM_BLD_push_BN(bld, names[i], x[i]) != 1)
-            err = gpg_error(GPG_ERR_ENOMEM);
-    if (err == 0)
-        err = from_params("RSA", bld, out);
-    OSSL_PARAM_BLD_free(bld);
-    return err;
+    return from_numbers("RSA", names, x, RSA_NUMBERS, out);
 }
 
 /* A key whose numbers are right but whose factors are not prime still signs wrongly: one signature tells. */
@@ -120,13 +144,7 @@ static gpg_error_t read_rsa(struct rd *r, struct key **pub, EVP_PKEY **out)
         (err = rd_mpint(r, &v[P])) != 0 || (err = rd_mpint(r, &v[Q])) != 0)
         return err;
     ctx = BN_CTX_secure_new();
-    for (int i = 0; i < RSA_NUMBERS; i++) {
-        x[i] = secret_number(v[i]);
-        if (x[i] == NULL)
-            err = gpg_error(GPG_ERR_ENOMEM);
-    }
-    if (ctx == NULL)
-        err = gpg_error(GPG_ERR_ENOMEM);
+    err = ctx != NULL ? numbers_new(x, v, RSA_NUMBERS) : gpg_error(GPG_ERR_ENOMEM);
     if (err == 0) {
         BN_CTX_start(ctx);
         if (!consistent_rsa(x, ctx))
@@ -137,8 +155,79 @@ static gpg_error_t read_rsa(struct rd *r, struct key **pub, EVP_PKEY **out)
         err = make_rsa(x, out);
     if (err == 0)
         err = try_rsa(*out);
-    for (int i = 0; i < RSA_NUMBERS; i++)
-        BN_clear_free(x[i]);
+    numbers_free(x, RSA_NUMBERS);
+    BN_CTX_free(ctx);
+    return err;
+}
+
+/* --- DSA ------------------------------------------------------------------------------------------------------------- */
+
+enum { DSA_P, DSA_Q, DSA_G, DSA_Y, DSA_X, DSA_NUMBERS };
+
+/* q | p - 1, g and y in the group of order q, y = g^x: with anything else a signature can tell x, or never be made. */
+static bool consistent_dsa(BIGNUM *const v[DSA_NUMBERS], BN_CTX *ctx)
+{
+    BIGNUM *t = BN_CTX_get(ctx), *p1 = BN_CTX_get(ctx);
+
+    if (p1 == NULL || BN_is_zero(v[DSA_X]) || BN_cmp(v[DSA_X], v[DSA_Q]) >= 0 ||
+        BN_check_prime(v[DSA_P], ctx, NULL) != 1 || BN_check_prime(v[DSA_Q], ctx, NULL) != 1)
+        return false;
+    return BN_sub(p1, v[DSA_P], BN_value_one()) == 1 && BN_mod(t, p1, v[DSA_Q], ctx) == 1 &&
+           BN_is_zero(t) && BN_mod_exp(t, v[DSA_G], v[DSA_Q], v[DSA_P], ctx) == 1 && BN_is_one(t) &&
+           BN_mod_exp(t, v[DSA_G], v[DSA_X], v[DSA_P], ctx) == 1 && BN_cmp(t, v[DSA_Y]) == 0;
+}
+
+static gpg_error_t make_dsa(BIGNUM *const v[DSA_NUMBERS], EVP_PKEY **out)
+{
+    static const char *const names[DSA_NUMBERS] = {
+        [DSA_P] = OSSL_PKEY_PARAM_FFC_P,    [DSA_Q] = OSSL_PKEY_PARAM_FFC_Q,
+        [DSA_G] = OSSL_PKEY_PARAM_FFC_G,    [DSA_Y] = OSSL_PKEY_PARAM_PUB_KEY,
+        [DSA_X] = OSSL_PKEY_PARAM_PRIV_KEY,
+    };
+
+    return from_numbers("DSA", names, v, DSA_NUMBERS, out);
+}
+
+static gpg_error_t read_dsa(struct rd *r, struct key **pub, EVP_PKEY **out)
+{
+    struct rd v[DSA_NUMBERS], blob, type;
+    BIGNUM *x[DSA_NUMBERS] = {0};
+    BN_CTX *ctx;
+    gpg_error_t err = 0;
+
+    if (*pub == NULL) {
+        struct rd start = *r;
+        struct buf plain = BUF_INIT;
+
+        for (int i = DSA_P; i <= DSA_Y && err == 0; i++)
+            err = rd_mpint(r, &v[i]);
+        if (err != 0)
+            return err;
+        buf_put_cstring(&plain, "ssh-dss");
+        buf_put(&plain, start.p, start.n - r->n);
+        err = buf_err(&plain);
+        if (err == 0)
+            err = key_from_blob(buf_rd(&plain), pub);
+        buf_free(&plain);
+    } else {
+        blob = rd_of((*pub)->plain, (*pub)->plain_len);
+        err = rd_string(&blob, &type);
+        for (int i = DSA_P; i <= DSA_Y && err == 0; i++)
+            err = rd_mpint(&blob, &v[i]);
+    }
+    if (err != 0 || (err = rd_mpint(r, &v[DSA_X])) != 0)
+        return err;
+    ctx = BN_CTX_secure_new();
+    err = ctx != NULL ? numbers_new(x, v, DSA_NUMBERS) : gpg_error(GPG_ERR_ENOMEM);
+    if (err == 0) {
+        BN_CTX_start(ctx);
+        if (!consistent_dsa(x, ctx))
+            err = gpg_error(GPG_ERR_BAD_SECKEY);
+        BN_CTX_end(ctx);
+    }
+    if (err == 0)
+        err = make_dsa(x, out);
+    numbers_free(x, DSA_NUMBERS);
     BN_CTX_free(ctx);
     return err;
 }
@@ -247,6 +336,8 @@ static const struct {
     {"ecdsa-sha2-nistp521-cert-v01@openssh.com", true, read_ecdsa},
     {"ssh-rsa", false, read_rsa},
     {"ssh-rsa-cert-v01@openssh.com", true, read_rsa},
+    {"ssh-dss", false, read_dsa},
+    {"ssh-dss-cert-v01@openssh.com", true, read_dsa},
 };
 
 static gpg_error_t public_of_cert(struct rd *r, struct key **pub)
@@ -357,7 +448,7 @@ static gpg_error_t sign_digest(const struct software_key *k, const struct tosign
         err = 0;
     if (err == 0 && k->pub->algo == KEY_RSA) {
         err = sig_from_raw(k->pub, rd_of(raw, n), sig);
-    } else if (err == 0) {
+    } else if (err == 0) { /* DSA's and ECDSA's are the same two numbers */
         const unsigned char *p = raw;
         ECDSA_SIG *rs = d2i_ECDSA_SIG(NULL, &p, (long)n);
         unsigned char r[66], s[66];

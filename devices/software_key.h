@@ -6,7 +6,7 @@
 
 struct software_key;
 /* From the private part of an ADD_IDENTITY message (PROTOCOL.agent; RFC 9987 3.2): type string and fields up to the
- * comment, for ssh-rsa, ecdsa-sha2-nistp256/384/521, ssh-ed25519 and their certificates. All numbers are checked against
+ * comment, for ssh-rsa, ssh-dss, ecdsa-sha2-nistp256/384/521, ssh-ed25519 and their certificates. All numbers are checked against
  * each other before first use. GPG_ERR_UNSUPPORTED_ALGORITHM for other types (sk keys among them),
  * GPG_ERR_BAD_SECKEY for halves that do not belong together, GPG_ERR_BAD_DATA and others for malformed bodies. */
 gpg_error_t software_key_new(struct rd body, struct software_key **out);

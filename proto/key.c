@@ -148,6 +148,8 @@ static gpg_error_t make_plain_blob(struct key *k, const struct ssh_type *type,
     if (k->algo == KEY_RSA) {
         buf_put_mpint(&b, num->e.p, num->e.n);
         buf_put_mpint(&b, num->n.p, num->n.n);
+    } else if (k->algo == KEY_DSA) {
+        dsa_put(&b, num->dsa);
     } else {
         if (type->curve != NULL)
             buf_put_cstring(&b, type->curve);
@@ -212,6 +214,10 @@ gpg_error_t key_make(enum key_algo algo, const struct key_numbers *given, struct
         err = check_rsa(num.n, num.e, &k->nbits);
         if (err == 0)
             err = sexp_rsa(num.n, num.e, &k->sexp);
+    } else if (algo == KEY_DSA) {
+        err = dsa_check(num.dsa, &k->nbits);
+        if (err == 0)
+            err = dsa_sexp(num.dsa, &k->sexp);
     } else {
         k->curve = num.curve->name;
         k->nbits = num.curve->nbits;
@@ -398,6 +404,9 @@ const char *key_algo_name(const struct key *k, char buf[32])
     case KEY_RSA:
         (void)snprintf(buf, 32, "rsa%u", k->nbits);
         return buf;
+    case KEY_DSA:
+        (void)snprintf(buf, 32, "dsa%u", k->nbits);
+        return buf;
     case KEY_SK_ECDSA:
         return "ecdsa-sk";
     case KEY_SK_ED25519:
@@ -415,6 +424,8 @@ int key_default_hash(const struct key *k)
 {
     if (k->algo == KEY_RSA || k->algo == KEY_ED25519 || k->algo == KEY_SK_ED25519)
         return GCRY_MD_SHA512;
+    if (k->algo == KEY_DSA)
+        return GCRY_MD_SHA1;
     if (k->nbits <= 256)
         return GCRY_MD_SHA256;
     return k->nbits <= 384 ? GCRY_MD_SHA384 : GCRY_MD_SHA512;

@@ -14,6 +14,7 @@ enum key_algo {
     KEY_ECDH,       /* cv25519 and curves in a decryption slot: no ssh form */
     KEY_SK_ECDSA,   /* sk-ecdsa-sha2-nistp256@openssh.com */
     KEY_SK_ED25519, /* sk-ssh-ed25519@openssh.com */
+    KEY_DSA, /* ssh-dss: 1024 bits and SHA-1, as long as there are ssh clients that add them */
 };
 
 /* An OpenSSH certificate (PROTOCOL.certkeys). All views point into key->blob. */
@@ -33,10 +34,11 @@ struct ssh_cert {
 
 struct key {
     enum key_algo algo;
-    const char *curve; /* libgcrypt's name ("NIST P-256", "Ed25519", "Curve25519"), NULL for RSA */
-    unsigned nbits;    /* modulus or field size in bits: 3072, 256, 521, 255.. */
-    gcry_sexp_t sexp;  /* (public-key ..) ; for sk keys that of the underlying curve */
-    uint8_t grip[20];  /* keygrip as gpg computes it */
+    const char
+        *curve; /* libgcrypt's name ("NIST P-256", "Ed25519", "Curve25519"), NULL for RSA, DSA */
+    unsigned nbits;   /* modulus or field size in bits: 3072, 256, 521, 255.. */
+    gcry_sexp_t sexp; /* (public-key ..) ; for sk keys that of the underlying curve */
+    uint8_t grip[20]; /* keygrip as gpg computes it */
     uint8_t
         *blob; /* ssh blob: of the certificate for a certificate, else of the plain key; NULL if ssh
                             knows no such key (brainpool, cv25519 ..) */
@@ -52,7 +54,7 @@ struct key {
 };
 
 /* From an SSH public key or certificate blob (RFC 4253 6.6, PROTOCOL.certkeys, PROTOCOL.u2f); the whole of BLOB
- * must be used up. Points must lie on their curve, RSA moduli have 1024 to 16384 bits and an odd e >= 3.
+ * must be used up. Points must lie on their curve, RSA moduli have 1024 to 16384 bits and an odd e >= 3, DSA keys are of 1024 and 160 bits.
  * GPG_ERR_UNKNOWN_ALGORITHM (GPG_ERR_PUBKEY_ALGO) for types we do not know: callers skip those. The CA's signature
  * is NOT checked here: see cert_check(). */
 gpg_error_t key_from_blob(struct rd blob, struct key **out);
@@ -76,7 +78,8 @@ bool key_same(const struct key *a, const struct key *b);
 char *key_to_text(const struct key *k);
 /* "ed25519", "rsa3072", "nistp256", "brainpoolP256r1", "cv25519": the names gpg shows. Static or interned. */
 const char *key_algo_name(const struct key *k, char buf[32]);
-/* The libgcrypt digest the key goes with: by size for ECDSA (SHA-256/384/512), SHA-512 for Ed25519 and RSA. */
+/* The libgcrypt digest the key goes with: by size for ECDSA (SHA-256/384/512), SHA-512 for Ed25519 and RSA,
+ * SHA-1 for DSA. */
 int key_default_hash(const struct key *k);
 
 /* Checks a certificate against TYPE (user/host), time NOW and, if NAME is not NULL, that NAME is one of its

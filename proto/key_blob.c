@@ -33,6 +33,8 @@ gpg_error_t key_numbers_read(const struct ssh_type *type, struct rd *r, struct k
         err = rd_mpint(&t, &num.e);
         if (err == 0)
             err = rd_mpint(&t, &num.n);
+    } else if (type->algo == KEY_DSA) {
+        err = dsa_read(&t, num.dsa);
     } else {
         err = read_point(type, &t, &num);
     }

@@ -30,12 +30,15 @@ struct ssh_type {
 };
 
 const struct ssh_type *ssh_type_by_name(struct rd name);
-/* The plain type for keys of ALGO on CURVE (NULL for RSA); NULL: ssh has none. */
+/* The plain type for keys of ALGO on CURVE (NULL for RSA, DSA); NULL: ssh has none. */
 const struct ssh_type *ssh_type_for(enum key_algo algo, const struct curve *curve);
+/* The plain type of K. */
+const struct ssh_type *ssh_type_of(const struct key *k);
 
 /* The numbers of a public key, as views. */
 struct key_numbers {
-    struct rd n, e; /* RSA: unsigned big-endian */
+    struct rd n, e;   /* RSA: unsigned big-endian */
+    struct rd dsa[4]; /* DSA: p, q, g, y */
     const struct curve *curve;
     struct rd q; /* 04‖x‖y; 25519 curves: 32 octets */
     struct rd application;
@@ -47,6 +50,11 @@ gpg_error_t key_numbers_read(const struct ssh_type *type, struct rd *r, struct k
 gpg_error_t key_make(enum key_algo algo, const struct key_numbers *num, struct key **out);
 /* A plain key's blob only: certificates are GPG_ERR_BAD_CERT. */
 gpg_error_t key_from_plain_blob(struct rd blob, struct key **out);
+/* DSA's four numbers p, q, g, y (key_dsa.c): as mpints on the wire; checked as far as a verifier can; as an s-expression. */
+gpg_error_t dsa_read(struct rd *r, struct rd dsa[4]);
+void dsa_put(struct buf *b, const struct rd dsa[4]);
+gpg_error_t dsa_check(const struct rd dsa[4], unsigned *nbits);
+gpg_error_t dsa_sexp(const struct rd dsa[4], gcry_sexp_t *out);
 /* 0 when the 32 octets Q are the canonical encoding of a point of edwards25519. */
 gpg_error_t ed25519_check_point(struct rd q);
 /* The value of parameter NAME in a (public-key ..) or (sig-val ..), appended to B; GPG_ERR_NO_OBJ

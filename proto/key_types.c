@@ -24,6 +24,7 @@ static const struct ssh_type ssh_types[] = {
     {"ecdsa-sha2-nistp521", NULL, KEY_ECDSA, "nistp521"},
     {"sk-ssh-ed25519@openssh.com", NULL, KEY_SK_ED25519, NULL},
     {"sk-ecdsa-sha2-nistp256@openssh.com", NULL, KEY_SK_ECDSA, "nistp256"},
+    {"ssh-dss", NULL, KEY_DSA, NULL},
     {"ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519", KEY_ED25519, NULL},
     {"ssh-rsa-cert-v01@openssh.com", "ssh-rsa", KEY_RSA, NULL},
     {"ecdsa-sha2-nistp256-cert-v01@openssh.com", "ecdsa-sha2-nistp256", KEY_ECDSA, "nistp256"},
@@ -32,6 +33,7 @@ static const struct ssh_type ssh_types[] = {
     {"sk-ssh-ed25519-cert-v01@openssh.com", "sk-ssh-ed25519@openssh.com", KEY_SK_ED25519, NULL},
     {"sk-ecdsa-sha2-nistp256-cert-v01@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
      KEY_SK_ECDSA, "nistp256"},
+    {"ssh-dss-cert-v01@openssh.com", "ssh-dss", KEY_DSA, NULL},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
@@ -91,4 +93,9 @@ const struct ssh_type *ssh_type_for(enum key_algo algo, const struct curve *curv
             return t;
     }
     return NULL;
+}
+
+const struct ssh_type *ssh_type_of(const struct key *k)
+{
+    return ssh_type_for(k->algo, k->curve != NULL ? curve_by_name(k->curve) : NULL);
 }

@@ -15,6 +15,8 @@ gpg_error_t put_padded(struct buf *b, struct rd r, size_t n)
     return buf_err(b);
 }
 
+#define DSA_HALF 20 /* octets of one half of an ssh-dss signature */
+
 static size_t modulus_octets(const struct key *k)
 {
     return (k->nbits + 7) / 8;
@@ -79,6 +81,12 @@ gpg_error_t sig_from_rs(const struct key *k, struct rd r, struct rd s, gcry_sexp
     case KEY_ED25519:
     case KEY_SK_ED25519:
         return sig_of_eddsa(r, s, out);
+    case KEY_DSA:
+        r = rd_magnitude(r);
+        s = rd_magnitude(s);
+        if (r.n == 0 || s.n == 0 || r.n > DSA_HALF || s.n > DSA_HALF)
+            return gpg_error(GPG_ERR_BAD_SIGNATURE);
+        return sig_of_mpis("(sig-val(dsa(r %m)(s %m)))", r, s, out);
     case KEY_RSA:
     case KEY_ECDH:
         break;
@@ -135,17 +143,18 @@ static gpg_error_t put_ssh_pair(const struct key *k, struct rd r, struct rd s, s
 {
     size_t start;
 
-    buf_put_cstring(b, ssh_type_for(k->algo, curve_by_name(k->curve))->name);
+    buf_put_cstring(b, ssh_type_of(k)->name);
     start = b->len;
     buf_put_u32(b, 0);
     if (k->algo == KEY_ECDSA) {
         buf_put_mpint(b, r.p, r.n);
         buf_put_mpint(b, s.p, s.n);
     } else {
-        gpg_error_t err = put_padded(b, r, 32);
+        size_t half = k->algo == KEY_DSA ? DSA_HALF : 32;
+        gpg_error_t err = put_padded(b, r, half);
 
         if (err == 0)
-            err = put_padded(b, s, 32);
+            err = put_padded(b, s, half);
         if (err != 0)
             return err;
     }
@@ -158,7 +167,8 @@ gpg_error_t sig_to_ssh(const struct key *k, int hash, gcry_sexp_t sig, struct bu
     struct buf r = BUF_INIT, s = BUF_INIT, whole = BUF_INIT;
     gpg_error_t err;
 
-    if (k->plain == NULL || (k->algo != KEY_RSA && k->algo != KEY_ECDSA && k->algo != KEY_ED25519))
+    if (k->plain == NULL || (k->algo != KEY_RSA && k->algo != KEY_ECDSA && k->algo != KEY_ED25519 &&
+                             k->algo != KEY_DSA))
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
     if (k->algo == KEY_RSA) {
         err = put_ssh_rsa(k, hash, sig, &whole);
@@ -216,6 +226,7 @@ int ssh_sign_hash(const struct key *k, uint32_t flags)
             return GCRY_MD_SHA256;
         return (flags & SSH_AGENT_RSA_SHA2_512) != 0 ? GCRY_MD_SHA512 : GCRY_MD_SHA1;
     case KEY_ECDSA:
+    case KEY_DSA:
         return key_default_hash(k);
     default:
         return 0;

@@ -56,13 +56,14 @@ static gpg_error_t parse_smartcard(struct rd *r, struct ssh_agent_msg *m)
  * -------------------------------------------------------------------------------------------- */
 
 /* What follows the type name of an added key (PROTOCOL.agent, PROTOCOL.certkeys, PROTOCOL.u2f). n
- * e: RSA numbers; c: curve name; q: point; a: application; C: certificate; 1: an octet; s: a string
+ * e: RSA numbers; D: the four of DSA; c: curve name; q: point; a: application; C: certificate; 1: an octet; s: a string
  * that is none of our business, the secret numbers above all. */
 static const struct {
     const char *type, *fields;
 } added[] = {
     {"ssh-ed25519", "qs"},
     {"ssh-rsa", "nessss"},
+    {"ssh-dss", "Ds"},
     {"ecdsa-sha2-nistp256", "cqs"},
     {"ecdsa-sha2-nistp384", "cqs"},
     {"ecdsa-sha2-nistp521", "cqs"},
@@ -70,6 +71,7 @@ static const struct {
     {"sk-ecdsa-sha2-nistp256@openssh.com", "cqa1ss"},
     {"ssh-ed25519-cert-v01@openssh.com", "Cqs"},
     {"ssh-rsa-cert-v01@openssh.com", "Cssss"},
+    {"ssh-dss-cert-v01@openssh.com", "Cs"},
     {"ecdsa-sha2-nistp256-cert-v01@openssh.com", "Cs"},
     {"ecdsa-sha2-nistp384-cert-v01@openssh.com", "Cs"},
     {"ecdsa-sha2-nistp521-cert-v01@openssh.com", "Cs"},
@@ -105,6 +107,9 @@ static gpg_error_t walk_fields(struct rd *r, const char *fields, struct added_ke
         case 'e':
             err = rd_mpint(r, &a->num.e);
             break;
+        case 'D':
+            err = dsa_read(r, a->num.dsa);
+            break;
         case 'c':
             err = rd_string(r, &a->curve);
             break;
@@ -139,6 +144,8 @@ static gpg_error_t key_from_fields(const struct ssh_type *type, const struct add
     if (type->algo == KEY_RSA) {
         buf_put_mpint(&b, a->num.e.p, a->num.e.n);
         buf_put_mpint(&b, a->num.n.p, a->num.n.n);
+    } else if (type->algo == KEY_DSA) {
+        dsa_put(&b, a->num.dsa);
     } else {
         if (type->curve != NULL)
             buf_put_string(&b, a->curve.p, a->curve.n);

@@ -160,14 +160,14 @@ out:
 
 gpg_error_t sig_verify(const struct key *k, const struct tosign *t, gcry_sexp_t sig)
 {
-    bool hashed = k->algo == KEY_RSA || k->algo == KEY_ECDSA || k->algo == KEY_SK_ECDSA;
+    bool hashed = k->algo != KEY_ED25519 && k->algo != KEY_SK_ED25519;
     gpg_error_t err;
 
     if (k->algo == KEY_ECDH)
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
     if (hashed && (t->data.n == 0 || gcry_md_get_algo_dlen(t->hash) != t->data.n))
         return gpg_error(GPG_ERR_DIGEST_ALGO);
-    if (k->algo == KEY_RSA)
+    if (k->algo == KEY_RSA || k->algo == KEY_DSA)
         return gcrypt_verify(k, t, sig);
     err = crypto_verify(k, t, sig);
     /* Not Ed25519: there libgcrypt aborts the process on some points (see ed25519_point.c). */
@@ -176,7 +176,7 @@ gpg_error_t sig_verify(const struct key *k, const struct tosign *t, gcry_sexp_t 
     return err;
 }
 
-/* The pair inside an SSH signature: two mpints for ECDSA, 64 octets for Ed25519. */
+/* The pair inside an SSH signature: two mpints for ECDSA, 64 octets for Ed25519, 40 for DSA. */
 static gpg_error_t sig_from_ssh(const struct key *k, struct rd value, gcry_sexp_t *out)
 {
     struct rd r, s;
@@ -188,6 +188,8 @@ static gpg_error_t sig_from_ssh(const struct key *k, struct rd value, gcry_sexp_
     }
     if (k->algo == KEY_RSA)
         return sig_from_raw(k, value, out);
+    if (k->algo == KEY_DSA) /* two halves of 20 octets (RFC 4253 6.6) */
+        return value.n == 40 ? sig_from_raw(k, value, out) : gpg_error(GPG_ERR_BAD_SIGNATURE);
     if (rd_mpint(&value, &r) != 0 || rd_mpint(&value, &s) != 0 || rd_end(&value) != 0)
         return gpg_error(GPG_ERR_BAD_SIGNATURE);
     return sig_from_rs(k, r, s, out);
@@ -224,7 +226,9 @@ static bool sig_type_hash(const struct key *k, struct rd type, bool allow_sha1, 
             return false;
         return true;
     }
-    own = ssh_type_for(k->algo, curve_by_name(k->curve));
+    if (k->algo == KEY_DSA && !allow_sha1)
+        return false;
+    own = ssh_type_of(k);
     *hash = k->algo == KEY_ED25519 ? 0 : key_default_hash(k);
     return own != NULL && rd_is(type, own->name);
 }
@@ -257,7 +261,7 @@ gpg_error_t sk_sig_verify(const struct key *k, struct rd message, struct rd sigb
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
     if (rd_string(&sigblob, &type) != 0 || rd_string(&sigblob, &value) != 0 ||
         rd_u8(&sigblob, &given) != 0 || rd_u32(&sigblob, &counter) != 0 || rd_end(&sigblob) != 0 ||
-        !rd_is(type, ssh_type_for(k->algo, curve_by_name(k->curve))->name))
+        !rd_is(type, ssh_type_of(k)->name))
         return gpg_error(GPG_ERR_BAD_SIGNATURE);
     gcry_md_hash_buffer(GCRY_MD_SHA256, digest, k->sk_application, strlen(k->sk_application));
     buf_put(&signed_data, digest, sizeof digest);

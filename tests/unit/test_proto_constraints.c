@@ -89,20 +89,20 @@ END_TEST
 
 struct hop_spec {
     const char *user, *host, *reserved,
-        *key; /* key: a recorded file, "dss" for an unknown type, NULL for none */
+        *key; /* key: a recorded file, "xmss" for an unknown type, NULL for none */
     const char *tail;
 };
 
 static void put_hop(struct buf *b, const struct hop_spec *h)
 {
-    struct buf body = BUF_INIT, dss = BUF_INIT;
+    struct buf body = BUF_INIT, xmss = BUF_INIT;
 
     buf_put_cstring(&body, h->user);
     buf_put_cstring(&body, h->host);
     buf_put_cstring(&body, h->reserved);
-    if (h->key != NULL && strcmp(h->key, "dss") == 0) {
-        buf_put_cstring(&dss, "ssh-dss");
-        buf_put_string(&body, dss.data, dss.len);
+    if (h->key != NULL && strcmp(h->key, "xmss") == 0) {
+        buf_put_cstring(&xmss, "ssh-xmss@openssh.com");
+        buf_put_string(&body, xmss.data, xmss.len);
         buf_put_u8(&body, 0);
     } else if (h->key != NULL) {
         struct key *k = recorded_key(h->key);
@@ -115,7 +115,7 @@ static void put_hop(struct buf *b, const struct hop_spec *h)
         put_hex(&body, h->tail);
     buf_put_string(b, body.data, body.len);
     buf_free(&body);
-    buf_free(&dss);
+    buf_free(&xmss);
 }
 
 static void put_dest(struct buf *list, const struct hop_spec *from, const struct hop_spec *to,
@@ -156,8 +156,8 @@ START_TEST(destinations)
         {ORIGIN, HOST, "00000000", true},
         {HOST, HOST, "00000000", true},
         {ORIGIN, {"u*", "h", "", "hosta", NULL}, "00000000", true},
-        {ORIGIN, {"", "h", "", "dss", NULL}, "00000000", true},
-        {{"", "h", "", "dss", NULL}, HOST, "00000000", true},
+        {ORIGIN, {"", "h", "", "xmss", NULL}, "00000000", true},
+        {{"", "h", "", "xmss", NULL}, HOST, "00000000", true},
         {ORIGIN, ORIGIN, "00000000", false},                    /* to nowhere */
         {ORIGIN, {"", "h", "", NULL, NULL}, "00000000", false}, /* a name that nothing proves */
         {ORIGIN, {"", "", "", "hosta", NULL}, "00000000", false},
@@ -205,7 +205,7 @@ END_TEST
 
 START_TEST(how_many_destinations)
 {
-    static const struct hop_spec from = ORIGIN, to = {"", "h", "", "dss", NULL};
+    static const struct hop_spec from = ORIGIN, to = {"", "h", "", "xmss", NULL};
     struct buf b = BUF_INIT, list = BUF_INIT;
     struct ssh_agent_msg m;
 

@@ -240,7 +240,7 @@ END_TEST
 
 START_TEST(added_types_we_do_not_know)
 {
-    static const char *const types[] = {"ssh-dss", "ssh-mldsa44-ed25519@openssh.com",
+    static const char *const types[] = {"ssh-mldsa44-ed25519@openssh.com", "ssh-dss-1",
                                         "ssh-xmss@openssh.com", ""};
 
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
