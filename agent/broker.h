@@ -15,6 +15,9 @@
 void broker_list_ssh(struct agent *a, const struct origin *from, const struct keyring_snapshot *s,
                      const struct identity **visible, size_t *n);
 
+/* Must from->who be there for a list? Reading /proc costs more than the rest of it. */
+bool broker_list_needs_requester(struct agent *a);
+
 /* SIGN_REQUEST. Appends the signature blob to SIG. The error is only for the log: the client gets
  * FAILURE. */
 gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct rd key_blob,

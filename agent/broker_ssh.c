@@ -18,6 +18,7 @@ static bool has_ssh_form(const struct identity *id)
     return id->family == FAMILY_SSH && id->key->blob != NULL && (id->can_sign || id->can_auth);
 }
 
+/* D NULL: the policy hides nothing. */
 static bool may_see(const struct policy_set *p, const struct origin *from,
                     const struct identity *id, const struct destination *d)
 {
@@ -27,6 +28,8 @@ static bool may_see(const struct policy_set *p, const struct origin *from,
 
     if (!has_ssh_form(id) || !destination_permitted(&id->constraints, from, NULL, &why))
         return false;
+    if (d == NULL)
+        return true;
     if (facts_make(from, id, d, &facts) != 0)
         return false;
     facts.f.listing = true;
@@ -41,21 +44,33 @@ static bool is_vendor_type(const struct identity *id)
     return strchr(id->key->type, '@') != NULL && id->key->cert == NULL;
 }
 
+bool broker_list_needs_requester(struct agent *a)
+{
+    struct policy_set *p = policy_current(a->policy);
+    bool needs = p != NULL && policy_hides_keys(p);
+
+    policy_unref(p);
+    return needs;
+}
+
 void broker_list_ssh(struct agent *a, const struct origin *from, const struct keyring_snapshot *s,
                      const struct identity **visible, size_t *n)
 {
     struct policy_set *p = policy_current(a->policy);
     struct destination d = {0};
+    bool hides;
     size_t seen = 0;
 
     *n = 0;
-    if (p == NULL || lock_is_passphrase_locked(a->lock) ||
-        destination_find(a, from, NULL, p, &d) != 0)
+    if (p == NULL || lock_is_passphrase_locked(a->lock))
+        goto out;
+    hides = policy_hides_keys(p);
+    if (hides && destination_find(a, from, NULL, p, &d) != 0)
         goto out;
     for (int vendor = 0; vendor <= 1; vendor++)
         for (size_t i = 0; i < s->n; i++)
             if (has_ssh_form(s->ids[i]) && is_vendor_type(s->ids[i]) == (vendor == 1) &&
-                may_see(p, from, s->ids[i], &d))
+                may_see(p, from, s->ids[i], hides ? &d : NULL))
                 visible[seen++] = s->ids[i];
     *n = seen;
 out:

@@ -124,7 +124,8 @@ static gpg_error_t on_list(struct session *s, struct ssh_agent_msg *m)
     size_t n = 0;
 
     (void)m;
-    need_requester(s);
+    if (broker_list_needs_requester(s->a))
+        need_requester(s);
     hotplug_settle(s->a->hotplug, SETTLE_MS);
     snap = keyring_get(s->a->keyring);
     if (snap == NULL)

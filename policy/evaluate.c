@@ -204,6 +204,20 @@ static void choose_rule(struct policy_verdict *v, const struct demands *d)
         v->rule = v->src[SET_TOUCH];
 }
 
+static bool rules_hide_keys(const struct rules *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        for (size_t j = 0; j < r->blocks[i].nvalues; j++)
+            if (r->blocks[i].values[j].setting == SET_KEYS)
+                return true;
+    return false;
+}
+
+bool policy_hides_keys(const struct policy_set *p)
+{
+    return rules_hide_keys(&p->user) || (p->has_admin && rules_hide_keys(&p->admin));
+}
+
 void policy_evaluate(const struct policy_set *p, const struct policy_facts *f,
                      struct policy_verdict *v)
 {

@@ -168,6 +168,8 @@ enum policy_setting {
 /* Judges. Cannot fail. V's pointers live as long as P. */
 void policy_evaluate(const struct policy_set *p, const struct policy_facts *f,
                      struct policy_verdict *v);
+/* Can P hide a key from a list at all (has it any Keys)? If not, a list needs no facts. */
+bool policy_hides_keys(const struct policy_set *p);
 /* Prints each setting, its value, file and line, and what was skipped and why (`latchkey policy explain`). */
 void policy_explain(const struct policy_set *p, const struct policy_facts *f, FILE *out);
 
