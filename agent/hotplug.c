@@ -382,28 +382,20 @@ static gpg_error_t hotplug_new(struct agent *a, struct hotplug **out)
 gpg_error_t hotplug_start(struct agent *a, struct hotplug **out)
 {
     struct hotplug *h = NULL;
-    struct token *t;
     gpg_error_t err;
     int rc;
 
     err = hotplug_new(a, &h);
     if (err != 0)
         return err;
-    t = hotplug_software(h);
-    if (t == NULL) {
-        hotplug_stop(h);
-        return gpg_error(GPG_ERR_ENODEV);
-    }
-    token_unref(t);
     /* Others find it here from now on, lock_now above all. */
     *out = h;
     rc = pthread_create(&h->expiry, NULL, expiry_loop, h);
     h->expiry_runs = rc == 0;
+    h->settled = !a->owns_hardware || !pcsc_service_there();
     if (rc == 0 && a->owns_hardware) {
         rc = pthread_create(&h->loop, NULL, hotplug_loop, h);
         h->loop_runs = rc == 0;
-    } else {
-        h->settled = true;
     }
     if (rc != 0) {
         *out = NULL;

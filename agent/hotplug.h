@@ -7,15 +7,15 @@
 #include "agent/agent.h"
 #include "agent/token_client.h"
 
-/* Starts the software token (always) and, when the agent owns the hardware, watchers for PC/SC and
- * USB. Returns when the software token serves and the first scan was started; a first list waits
- * for it at most SETTLE_MS through hotplug_settle. */
+/* When the agent owns the hardware, starts watchers for PC/SC and USB. Returns when the first scan was
+ * started; where there is a pcscd, a first list waits for it at most SETTLE_MS through
+ * hotplug_settle. The software token starts with the first key that is added. */
 gpg_error_t hotplug_start(struct agent *a, struct hotplug **out);
 void hotplug_stop(struct hotplug *h);
 /* Waits until the readers that were there at start-up have been read once, at most MS. */
 void hotplug_settle(struct hotplug *h, int ms);
-/* The token for keys added by ssh-add; a new reference. Restarted when it dies (its keys are then
- * gone). NULL if it cannot be had. */
+/* The token for keys added by ssh-add, started when it does not run yet; a new reference. Started anew
+ * when it died (its keys are then gone). NULL if it cannot be had. */
 struct token *hotplug_software(struct hotplug *h);
 
 /* For `status` and dialogs: everything that is or was there. */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,6 +25,13 @@ static int64_t backoff(unsigned failures)
     while (failures-- > 0 && ms < BACKOFF_MAX_MS)
         ms *= 2;
     return ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
+}
+
+bool pcsc_service_there(void)
+{
+    const char *path = getenv("PCSCLITE_CSOCK_NAME"); /* as libpcsclite looks for it */
+
+    return access(path != NULL ? path : "/run/pcscd/pcscd.comm", F_OK) == 0;
 }
 
 void pcsc_stop(struct hotplug *h)

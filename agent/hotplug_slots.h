@@ -118,6 +118,8 @@ int64_t slots_restart_due(struct hotplug *h);
 void slots_free(struct hotplug *h);
 
 /* --- hotplug_pcsc.c: the watcher's process */
+/* Could a pcscd be running, or be started by connecting to it? Without its socket there is nothing to wait for. */
+bool pcsc_service_there(void);
 void pcsc_start_if_due(struct hotplug *h);
 void pcsc_readable(struct hotplug *h);
 void pcsc_stop(struct hotplug *h);
