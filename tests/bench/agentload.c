@@ -1,10 +1,11 @@
 /* Load on an ssh-agent socket: how many operations a second, and how long each takes.
  *
- *   agentload SOCKET list|sign|connect [-c CONNECTIONS] [-t SECONDS] [-k TYPE]
+ *   agentload SOCKET list|sign|connect [-c CONNECTIONS] [-t SECONDS] [-n OPERATIONS] [-k TYPE]
  *   agentload SOCKET idle -c CONNECTIONS      opens that many and asks for a list on one more
  *
  * sign uses the first listed key of TYPE (ssh-ed25519 ..) over an SSHSIG structure of namespace
- * "bench". Prints one line: "OPS/s P50us P99us OPERATIONS". */
+ * "bench". Ends after SECONDS or, on each connection, OPERATIONS, whichever comes first. Prints one line:
+ * "OPS/s P50us P99us OPERATIONS". */
 #include "proto/buf.h"
 #include "proto/ssh_agent.h"
 
@@ -128,7 +129,8 @@ static bool make_sign_request(int fd, const char *type, struct buf *req)
     buf_put_u8(req, SSH_AGENTC_SIGN_REQUEST);
     buf_put_string(req, blob.p, blob.n);
     buf_put_string(req, data.data, data.len);
-    buf_put_u32(req, SSH_AGENT_RSA_SHA2_512);
+    /* for RSA only, as ssh sends it: gpg-agent refuses flags elsewhere */
+    buf_put_u32(req, strcmp(type, "ssh-rsa") == 0 ? SSH_AGENT_RSA_SHA2_512 : 0);
     buf_set_u32(req, 0, (uint32_t)req->len - 4);
 out:
     buf_free(&list);
@@ -208,24 +210,27 @@ int main(int argc, char **argv)
                *type = "ssh-ed25519";
     int connections = 1, opt;
     double seconds = 2, started, took;
+    size_t operations = 1000000;
     struct load *loads;
     uint32_t *all;
     size_t total = 0, at = 0;
 
     optind = 3;
-    while (mode != NULL && (opt = getopt(argc, argv, "c:t:k:")) != -1) {
+    while (mode != NULL && (opt = getopt(argc, argv, "c:t:n:k:")) != -1) {
         if (opt == 'c')
             connections = atoi(optarg);
         else if (opt == 't')
             seconds = atof(optarg);
+        else if (opt == 'n')
+            operations = (size_t)atol(optarg);
         else if (opt == 'k')
             type = optarg;
         else
             mode = NULL;
     }
-    if (mode == NULL || connections < 1) {
+    if (mode == NULL || connections < 1 || operations < 1) {
         fprintf(stderr, "usage: agentload SOCKET list|sign|connect|idle [-c CONNECTIONS] [-t "
-                        "SECONDS] [-k TYPE]\n");
+                        "SECONDS] [-n OPERATIONS] [-k TYPE]\n");
         return 2;
     }
     if (strcmp(mode, "idle") == 0)
@@ -236,7 +241,7 @@ int main(int argc, char **argv)
     started = now();
     for (int i = 0; i < connections; i++) {
         loads[i] = (struct load){
-            .path = path, .mode = mode, .type = type, .seconds = seconds, .cap = 1000000};
+            .path = path, .mode = mode, .type = type, .seconds = seconds, .cap = operations};
         loads[i].us = malloc(loads[i].cap * sizeof *loads[i].us);
         if (loads[i].us == NULL || pthread_create(&loads[i].thread, NULL, run, &loads[i]) != 0)
             return 1;
