@@ -84,7 +84,7 @@ static gpg_error_t make_private_dir(struct instance *in)
     const char *tmp = getenv("TMPDIR");
 
     in->made_dir =
-        gpgrt_bsprintf("%s/latchkey-XXXXXXXXXX", tmp != NULL && tmp[0] == '/' ? tmp : "/tmp");
+        gpgrt_bsprintf("%s/" INSTANCE_DIR "XXXXXX", tmp != NULL && tmp[0] == '/' ? tmp : "/tmp");
     if (in->made_dir == NULL)
         return gpg_error_from_syserror();
     if (mkdtemp(in->made_dir) == NULL) {

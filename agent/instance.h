@@ -4,6 +4,9 @@
 
 #include "agent/server.h"
 
+/* How the names of those private directories begin. */
+#define INSTANCE_DIR "latchkey-agent."
+
 struct instance {
     char *dir; /* for the control socket */
     char *ssh_path;
