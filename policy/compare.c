@@ -38,10 +38,18 @@ static const char *text_of(const struct entry *e)
     return e->value != NULL ? e->value->text : e->block->head;
 }
 
-static bool same_entry(const struct entry *a, const struct entry *b)
+static bool same_text(const struct entry *a, const struct entry *b)
 {
     return (a->value == NULL) == (b->value == NULL) && strcmp(text_of(a), text_of(b)) == 0 &&
            strcmp(a->block->head, b->block->head) == 0;
+}
+
+/* Of entries with the same text: do the public-key files that it names still hold the same keys? */
+static bool same_keys(const struct entry *a, const struct entry *b)
+{
+    return a->value != NULL ? key_list_same(&a->value->keys, &b->value->keys)
+                            : criteria_same(a->block->criteria, a->block->ncriteria,
+                                            b->block->criteria, b->block->ncriteria);
 }
 
 /* The strictest value that its setting has: wherever it is put in, nothing gets less strict. */
@@ -67,10 +75,10 @@ static bool is_strictest(const struct value *v)
     }
 }
 
-static void put(char **changes, char sign, const struct entry *e)
+static void put(char **changes, char sign, const struct entry *e, const char *note)
 {
-    char *more = gpgrt_bsprintf("%s%c %s%s\n", *changes != NULL ? *changes : "", sign,
-                                e->value != NULL ? "    " : "", text_of(e));
+    char *more = gpgrt_bsprintf("%s%c %s%s%s\n", *changes != NULL ? *changes : "", sign,
+                                e->value != NULL ? "    " : "", text_of(e), note);
 
     if (more == NULL)
         return;
@@ -87,27 +95,31 @@ static bool differs(const struct entries *a, const struct entries *b, char **cha
     while (i < a->n || j < b->n) {
         size_t skip_a = 0, skip_b = 0;
 
-        if (i < a->n && j < b->n && same_entry(&a->e[i], &b->e[j])) {
+        if (i < a->n && j < b->n && same_text(&a->e[i], &b->e[j])) {
+            if (!same_keys(&a->e[i], &b->e[j])) {
+                put(changes, '!', &b->e[j], "  (the file holds another key now)");
+                loosens = true;
+            }
             i++;
             j++;
             continue;
         }
-        while (i < a->n && j + skip_b < b->n && !same_entry(&a->e[i], &b->e[j + skip_b]))
+        while (i < a->n && j + skip_b < b->n && !same_text(&a->e[i], &b->e[j + skip_b]))
             skip_b++;
-        while (j < b->n && i + skip_a < a->n && !same_entry(&a->e[i + skip_a], &b->e[j]))
+        while (j < b->n && i + skip_a < a->n && !same_text(&a->e[i + skip_a], &b->e[j]))
             skip_a++;
         if (j < b->n &&
             (i >= a->n || (j + skip_b < b->n && (skip_b <= skip_a || i + skip_a >= a->n)))) {
-            put(changes, '+', &b->e[j]);
+            put(changes, '+', &b->e[j], "");
             if (b->e[j].value != NULL && !is_strictest(b->e[j].value))
                 loosens = true;
             j++;
         } else if (i < a->n) {
-            put(changes, '-', &a->e[i]);
+            put(changes, '-', &a->e[i], "");
             loosens = true;
             i++;
         } else {
-            put(changes, '+', &b->e[j++]);
+            put(changes, '+', &b->e[j++], "");
             loosens = true;
         }
     }
@@ -116,8 +128,8 @@ static bool differs(const struct entries *a, const struct entries *b, char **cha
 
 bool policy_loosens(const struct policy_set *old, const struct policy_set *new_set, char **changes)
 {
-    const struct rules *const pairs[][2] = {{&old->admin, &new_set->admin},
-                                            {&old->user, &new_set->user}};
+    const struct rules *const pairs[][2] = {{&old->admin->rules, &new_set->admin->rules},
+                                            {&old->person->rules, &new_set->person->rules}};
     bool loosens = false;
 
     *changes = NULL;

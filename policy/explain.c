@@ -27,10 +27,10 @@ void policy_print(const struct policy_set *p, FILE *f)
     if (p->has_admin) {
         fprintf(f,
                 "# the administrator's floor: its demands are met whatever the rules below say\n");
-        print_rules(&p->admin, f);
+        print_rules(&p->admin->rules, f);
         fprintf(f, "\n");
     }
-    print_rules(&p->user, f);
+    print_rules(&p->person->rules, f);
 }
 
 static void put_duration(FILE *f, unsigned secs)
@@ -166,6 +166,6 @@ void policy_explain(const struct policy_set *p, const struct policy_facts *f, FI
                      "it could be any host.\n");
     fprintf(out, "\nRules, in order:\n");
     if (p->has_admin)
-        explain_blocks(&p->admin, f, out);
-    explain_blocks(&p->user, f, out);
+        explain_blocks(&p->admin->rules, f, out);
+    explain_blocks(&p->person->rules, f, out);
 }
