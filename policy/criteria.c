@@ -40,11 +40,6 @@ static const char *const token_kinds[] = {"yubikey", "gnuk",     "nitrokey", "li
                                           "pkcs11",  "software", NULL};
 static const char *const day_names[] = {"sun", "mon", "tue", "wed", "thu", "fri", "sat", NULL};
 
-const char *criterion_name(enum criterion_kind kind)
-{
-    return kinds[kind].name;
-}
-
 static int index_of(const char *s, size_t n, const char *const *names)
 {
     for (int i = 0; names[i] != NULL; i++)
@@ -131,6 +126,19 @@ static void check_use(struct parse *p, struct criterion *c, const char *item, si
     if (index_of(item, head, use_names) < 0 ||
         (colon != NULL && strncasecmp(item, "sshsig", head) != 0))
         bad_name(p, "use", item, head, column, use_names);
+}
+
+bool policy_is_use(const char *use, const char **near)
+{
+    const char *colon = strchr(use, ':');
+
+    *near = NULL;
+    if (colon != NULL)
+        return strncmp(use, "sshsig:", 7) == 0 && colon[1] != '\0';
+    if (index_of(use, strlen(use), use_names) >= 0)
+        return true;
+    *near = nearest(use, use_names);
+    return false;
 }
 
 static void check_token(struct parse *p, struct criterion *c, const char *item, size_t n,

@@ -235,6 +235,7 @@ void policy_evaluate(const struct policy_set *p, const struct policy_facts *f,
     }
 
     *v = (struct policy_verdict){.allow = true,
+                                 .keys_ok = d.keys_ok,
                                  .touch = TOUCH_NONE,
                                  .pin = POLICY_PIN_SESSION,
                                  .notify = true,

@@ -119,7 +119,7 @@ struct policy_facts {
 
 /* --- verdict -------------------------------------------------------------------------------------------------- */
 
-/* Where a value came from: "file:line", "built-in:3"; two of them when two files met. */
+/* Where a value came from: "file:line", "built-in:3"; when two files met, the stricter one. */
 struct policy_source {
     const char *file; /* owned by the set */
     unsigned line;    /* 0: default, no rule */
@@ -135,7 +135,8 @@ enum policy_forwarded { FORWARDED_ALLOW, FORWARDED_CONFIRM, FORWARDED_DENY };
 #define POLICY_MAX_RATES   4
 
 struct policy_verdict {
-    bool allow; /* Access, Keys (not among them: false) */
+    bool allow;   /* Access, Keys (not among them: false) */
+    bool keys_ok; /* the key is among Keys, or nothing is known of the key */
     enum policy_touch touch;
     unsigned touch_secs; /* cached: seconds */
     unsigned touch_max;  /* cached: uses, 0: no limit */
@@ -179,6 +180,8 @@ void policy_evaluate(const struct policy_set *p, const struct policy_facts *f,
 /* Prints each setting, its value, file and line, and what was skipped and why (`latchkey policy explain`). */
 void policy_explain(const struct policy_set *p, const struct policy_facts *f, FILE *out);
 
+/* Is USE one that there is ("sshsig:anything" included)? If not, *NEAR is one that may have been meant, or NULL. */
+bool policy_is_use(const char *use, const char **near);
 /* ssh_config-style pattern match of NAME against PATTERN (* and ?); hosts are compared without case. */
 bool policy_match_pattern(const char *pattern, const char *name, bool nocase);
 /* Comma-separated LIST with ! negation, as ssh's match_pattern_list: 1 match, 0 none, -1 negated. */
