@@ -169,8 +169,11 @@ static gpg_error_t choose_holder(struct run *r, const struct holder *failed)
  * ------------------------------------------------------------------------------------------------------
  */
 
+/* Adding a key and taking it away are no uses of it. */
 static void check_rate(struct run *r)
 {
+    if (r->op->judge_only || r->op->verb == TOKEN_ADDKEY)
+        return;
     r->over_rate = !grants_begin_use(r->a->grants, r->grip, r->v.rates, r->v.nrates);
     r->counted = true;
     if (!r->over_rate)
