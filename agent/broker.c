@@ -15,6 +15,14 @@ gpg_error_t run_refuse(struct run *r, gpg_err_code_t code, const char *why)
     return gpg_error(code);
 }
 
+/* .. by the rule that decided setting S. */
+static gpg_error_t refuse_by(struct run *r, enum policy_setting s, gpg_err_code_t code,
+                             const char *why)
+{
+    r->v.rule = r->v.src[s];
+    return run_refuse(r, code, why);
+}
+
 /* --- what the policy and the lock say
  * ----------------------------------------------------------------------------- */
 
@@ -42,16 +50,32 @@ static gpg_error_t judge(struct run *r)
                           r->v.why != NULL ? r->v.why : "the policy denies it");
     if (op->dest != NULL && op->dest->forwarded == TRI_YES) {
         if (r->v.forwarded == FORWARDED_DENY)
-            return run_refuse(r, GPG_ERR_FORBIDDEN, "the policy denies forwarded requests");
-        if (r->v.forwarded == FORWARDED_CONFIRM)
+            return refuse_by(r, SET_FORWARDED, GPG_ERR_FORBIDDEN,
+                             "the policy denies forwarded requests");
+        if (r->v.forwarded == FORWARDED_CONFIRM) {
             r->want_dialog = true;
+            if (r->v.confirm == CONFIRM_NO)
+                r->v.rule = r->v.src[SET_FORWARDED];
+        }
     }
     r->out.verdict = "allowed";
     return 0;
 }
 
+/* Each part with its length: what a client may choose (a namespace, a path) must not pass for the
+ * parts that follow. */
+static char *join_scope(const char *const *parts)
+{
+    struct buf b = BUF_INIT;
+
+    for (; *parts != NULL; parts++)
+        buf_printf(&b, "%zu:%s ", strlen(*parts), *parts);
+    return buf_steal_cstr(&b);
+}
+
 /* A scope names all that a cached proof is good for: leave one part out and a proof given for one
- * thing serves another. */
+ * thing serves another. What could be for any host, or is of no known form, makes no proof and
+ * needs no approval that is worth anything later. */
 static gpg_error_t make_scopes(struct run *r)
 {
     struct operation *op = r->op;
@@ -59,22 +83,17 @@ static gpg_error_t make_scopes(struct run *r)
     char *who = op->from->who != NULL ? requester_scope(op->from->who) : NULL;
     bool auth = strcmp(op->use, "ssh-auth") == 0;
     bool anonymous = auth && (op->dest == NULL || op->dest->proof == PROOF_NONE || r->v.unnamed);
-    gpg_error_t err = 0;
+    gpg_error_t err = chain != NULL ? 0 : gpg_error_from_syserror();
 
-    if (chain == NULL) {
-        err = gpg_error_from_syserror();
-        goto out;
+    if (err == 0 && !anonymous && strcmp(op->use, "raw") != 0) {
+        const char *user = op->user != NULL ? op->user : "";
+
+        r->approval_scope = join_scope((const char *const[]){r->grip, op->use, chain, user, NULL});
+        if (who != NULL)
+            r->scope = join_scope((const char *const[]){r->grip, op->use, chain, who, NULL});
+        if (r->approval_scope == NULL || (who != NULL && r->scope == NULL))
+            err = gpg_error(GPG_ERR_ENOMEM);
     }
-    r->approval_scope =
-        gpgrt_bsprintf("%s|%s|%s|%s", r->grip, op->use, chain, op->user != NULL ? op->user : "-");
-    if (r->approval_scope == NULL)
-        err = gpg_error_from_syserror();
-    if (err == 0 && who != NULL && !anonymous && strcmp(op->use, "raw") != 0) {
-        r->scope = gpgrt_bsprintf("%s|%s|%s|%s", r->grip, op->use, chain, who);
-        if (r->scope == NULL)
-            err = gpg_error_from_syserror();
-    }
-out:
     gpgrt_free(chain);
     gpgrt_free(who);
     return err;
@@ -150,13 +169,17 @@ static gpg_error_t choose_holder(struct run *r, const struct holder *failed)
  * ------------------------------------------------------------------------------------------------------
  */
 
+/* Adding a key and taking it away are no uses of it. */
 static void check_rate(struct run *r)
 {
-    for (size_t i = 0; i < r->v.nrates; i++)
-        if (grants_count_uses(r->a->grants, r->grip, r->v.rates[i].secs) >= r->v.rates[i].n)
-            r->over_rate = true;
-    if (r->over_rate)
-        r->want_dialog = true;
+    if (r->op->judge_only || r->op->verb == TOKEN_ADDKEY)
+        return;
+    r->over_rate = !grants_begin_use(r->a->grants, r->grip, r->v.rates, r->v.nrates);
+    r->counted = true;
+    if (!r->over_rate)
+        return;
+    r->want_dialog = true;
+    r->v.rule = r->v.src[SET_RATE];
 }
 
 static void check_confirm(struct run *r)
@@ -166,7 +189,8 @@ static void check_confirm(struct run *r)
     if (op->id->constraints.confirm || r->v.confirm == CONFIRM_YES)
         r->want_dialog = true;
     else if (r->v.confirm == CONFIRM_CONNECTION &&
-             !grants_approved(r->a->grants, op->from->id, r->approval_scope))
+             (r->approval_scope == NULL ||
+              !grants_approved(r->a->grants, op->from->id, r->approval_scope)))
         r->want_dialog = true;
 }
 
@@ -203,16 +227,15 @@ static gpg_error_t check_presence(struct run *r)
         r->dialog_is_presence = true;
         return 0;
     case STANDIN_FIDO:
-        return run_refuse(
-            r, GPG_ERR_NOT_SUPPORTED,
+        return refuse_by(
+            r, SET_STANDIN, GPG_ERR_NOT_SUPPORTED,
             "the policy wants a touch on an enrolled FIDO token (StandIn fido), which this version "
             "cannot ask for yet: use StandIn confirm or a token with touch");
     case STANDIN_DENY:
         break;
     }
-    return run_refuse(
-        r, GPG_ERR_FORBIDDEN,
-        "the token does not enforce the touch that the policy demands (StandIn deny)");
+    return refuse_by(r, SET_STANDIN, GPG_ERR_FORBIDDEN,
+                     "the token does not enforce the touch that the policy demands (StandIn deny)");
 }
 
 /* --- the token
@@ -364,28 +387,32 @@ static gpg_error_t walk(struct run *r)
         return err;
     if (!r->op->judge_only && (err = run_on_tokens(r)) != 0)
         return err;
-    /* The lock may have come while the token worked. */
-    return wait_check(&r->w);
+    /* The lock may have come while the token worked; then what the person showed was for before. */
+    if ((err = wait_check(&r->w)) == 0 && lock_count(r->a->lock) != r->locks)
+        err = gpg_error(GPG_ERR_LOCKED);
+    return err;
 }
 
 static void note_success(struct run *r)
 {
+    struct grants *g = r->a->grants;
     bool shown = strcmp(r->out.presence, "touch") == 0 ||
                  (strcmp(r->out.presence, "dialog") == 0 && r->dialog_is_presence);
     char *how;
 
     if (shown && r->scope != NULL && r->v.touch == TOUCH_CACHED &&
         r->holder->touch != TOKEN_TOUCH_CACHED)
-        grants_add_presence(r->a->grants, r->scope, r->out.token != NULL ? r->out.token : "");
-    if (!r->was_locked && lock_is_locked(r->a->lock))
-        grants_wipe(r->a->grants); /* the lock came between the last look and the new proof */
-    grants_note_use(r->a->grants, r->grip);
+        grants_add_presence(g, r->scope, r->out.token != NULL ? r->out.token : "");
+    if (r->approved && r->approval_scope != NULL)
+        grants_approve(g, r->op->from->id, r->approval_scope);
+    if (lock_count(r->a->lock) != r->locks)
+        grants_wipe(g); /* the lock came between the last look and the new proof */
     lock_note_use(r->a->lock);
     if (!r->was_locked)
         return;
     how = gpgrt_bsprintf("%s %s", strcmp(r->out.pin, "typed") == 0 ? "pin" : "touch",
                          r->out.token != NULL ? r->out.token : "");
-    lock_open(r->a, how != NULL ? how : "token");
+    (void)lock_open(r->a, r->locks, how != NULL ? how : "token");
     gpgrt_free(how);
 }
 
@@ -408,7 +435,7 @@ static char *error_text(const struct run *r, gpg_error_t err)
 
 gpg_error_t broker_operate(struct operation *op)
 {
-    struct run r = {.op = op, .a = op->a};
+    struct run r = {.op = op, .a = op->a, .locks = lock_count(op->a->lock)};
     gpg_error_t err, audit_err;
 
     r.out = (struct outcome){
@@ -420,6 +447,8 @@ gpg_error_t broker_operate(struct operation *op)
     err = walk(&r);
     if (err == 0)
         note_success(&r);
+    if (r.counted)
+        grants_end_use(op->a->grants, r.grip, err == 0);
     wait_end(&r.w);
     run_hide_notice(&r);
 

@@ -53,8 +53,7 @@ gpg_error_t run_ask_dialog(struct run *r)
     r->out.presence = "dialog";
     if (r->over_rate)
         grants_reset_rate(r->a->grants, r->grip);
-    if (r->v.confirm == CONFIRM_CONNECTION)
-        grants_approve(r->a->grants, op->from->id, r->approval_scope);
+    r->approved = r->v.confirm == CONFIRM_CONNECTION;
     return 0;
 }
 

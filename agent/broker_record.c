@@ -8,7 +8,7 @@
 
 /* Every text in a record or a dialog may come from outside: no control characters, no tricks with
  * text direction. */
-static json_t *clean_json(const char *text)
+json_t *broker_clean_json(const char *text)
 {
     char *clean = text != NULL ? text_clean(text, strlen(text), 400) : NULL;
     json_t *j = clean != NULL ? json_string(clean) : json_null();
@@ -21,15 +21,15 @@ static json_t *key_json(const struct identity *id, const char *grip)
 {
     json_t *j = json_object();
 
-    json_object_set_new(j, "fingerprint", clean_json(id->key->fpr));
+    json_object_set_new(j, "fingerprint", broker_clean_json(id->key->fpr));
     json_object_set_new(j, "keygrip", json_string(grip));
     if (id->has_openpgp) {
         char *hex = hex_encode(id->openpgp_fpr, sizeof id->openpgp_fpr);
 
-        json_object_set_new(j, "openpgp", clean_json(hex));
+        json_object_set_new(j, "openpgp", broker_clean_json(hex));
         gpgrt_free(hex);
     }
-    json_object_set_new(j, "comment", clean_json(id->comment));
+    json_object_set_new(j, "comment", broker_clean_json(id->comment));
     return j;
 }
 
@@ -38,11 +38,11 @@ static json_t *host_json(const struct hop *h)
     json_t *j = json_object(), *names = json_array();
 
     for (size_t i = 0; i < h->found.n; i++)
-        json_array_append_new(names, clean_json(h->found.names[i]));
+        json_array_append_new(names, broker_clean_json(h->found.names[i]));
     json_object_set_new(j, "names", names);
-    json_object_set_new(j, "key", clean_json(h->key->fpr));
+    json_object_set_new(j, "key", broker_clean_json(h->key->fpr));
     if (h->found.how != NULL)
-        json_object_set_new(j, "known_from", clean_json(h->found.how));
+        json_object_set_new(j, "known_from", broker_clean_json(h->found.how));
     return j;
 }
 
@@ -58,7 +58,7 @@ static json_t *destination_json(const struct destination *d, const char *user)
     if (d->why_none != NULL)
         json_object_set_new(j, "unproven_because", json_string(d->why_none));
     if (user != NULL)
-        json_object_set_new(j, "user", clean_json(user));
+        json_object_set_new(j, "user", broker_clean_json(user));
     for (size_t i = 0; i < nvia; i++)
         json_array_append_new(via, host_json(&d->hops[i]));
     json_object_set_new(j, "via", via);
@@ -77,17 +77,17 @@ static json_t *requester_json(const struct requester *r)
         return j;
     json_object_set_new(j, "pid", json_integer(r->pid));
     json_object_set_new(j, "uid", json_integer((json_int_t)r->uid));
-    json_object_set_new(j, "exe", clean_json(r->exe));
+    json_object_set_new(j, "exe", broker_clean_json(r->exe));
     if (r->unit != NULL)
-        json_object_set_new(j, "unit", clean_json(r->unit));
+        json_object_set_new(j, "unit", broker_clean_json(r->unit));
     if (r->tty != NULL)
-        json_object_set_new(j, "tty", clean_json(r->tty));
+        json_object_set_new(j, "tty", broker_clean_json(r->tty));
     if (r->cwd != NULL)
-        json_object_set_new(j, "cwd", clean_json(r->cwd));
+        json_object_set_new(j, "cwd", broker_clean_json(r->cwd));
     if (r->parents != NULL) {
         parents = json_array();
         for (size_t i = 0; r->parents[i] != NULL; i++)
-            json_array_append_new(parents, clean_json(r->parents[i]));
+            json_array_append_new(parents, broker_clean_json(r->parents[i]));
         json_object_set_new(j, "parents", parents);
     }
     return j;
@@ -102,7 +102,7 @@ static json_t *rule_json(const struct policy_verdict *v)
         return json_null();
     text = v->rule.line > 0 ? gpgrt_bsprintf("%s:%u", v->rule.file, v->rule.line)
                             : gpgrt_strdup(v->rule.file);
-    j = clean_json(text);
+    j = broker_clean_json(text);
     gpgrt_free(text);
     return j;
 }
@@ -114,13 +114,13 @@ gpg_error_t broker_record(const struct operation *op, const struct policy_verdic
     char *grip = hex_encode(op->id->key->grip, sizeof op->id->key->grip);
 
     json_object_set_new(j, "event", json_string("operation"));
-    json_object_set_new(j, "use", clean_json(op->use));
+    json_object_set_new(j, "use", broker_clean_json(op->use));
     json_object_set_new(j, "verdict", json_string(o->verdict));
     json_object_set_new(j, "result", json_string(o->err == 0 ? "ok" : gpg_strerror(o->err)));
     if (o->reason != NULL)
-        json_object_set_new(j, "reason", clean_json(o->reason));
+        json_object_set_new(j, "reason", broker_clean_json(o->reason));
     json_object_set_new(j, "key", key_json(op->id, grip != NULL ? grip : ""));
-    json_object_set_new(j, "token", clean_json(o->token));
+    json_object_set_new(j, "token", broker_clean_json(o->token));
     if (op->dest != NULL)
         json_object_set_new(j, "destination", destination_json(op->dest, op->user));
     json_object_set_new(j, "requester", requester_json(op->from->who));
@@ -136,7 +136,7 @@ gpg_error_t broker_record(const struct operation *op, const struct policy_verdic
     return audit_write(op->a->audit, j);
 }
 
-static void put_line(struct buf *b, const char *label, const char *text)
+void broker_put_line(struct buf *b, const char *label, const char *text)
 {
     char *clean = text != NULL ? text_clean(text, strlen(text), 200) : NULL;
 
@@ -153,25 +153,25 @@ char *broker_describe(const struct operation *op, const struct policy_verdict *v
     char *dest = NULL, *to = NULL, *rule = NULL;
 
     buf_printf(&b, "%s\n\n", head);
-    put_line(&b, "Program:", who != NULL ? who : "unknown");
-    put_line(&b, "Use:", op->use_text);
+    broker_put_line(&b, "Program:", who != NULL ? who : "unknown");
+    broker_put_line(&b, "Use:", op->use_text);
     if (op->dest != NULL && strcmp(op->use, "ssh-auth") == 0) {
         dest = destination_describe(op->dest);
         to = op->user != NULL ? gpgrt_bsprintf("%s@%s", op->user, dest != NULL ? dest : "?") : NULL;
-        put_line(&b, "To:", to != NULL ? to : dest);
+        broker_put_line(&b, "To:", to != NULL ? to : dest);
         if (op->dest->proof == PROOF_NONE)
-            put_line(&b, "", op->dest->why_none);
+            broker_put_line(&b, "", op->dest->why_none);
     } else if (op->dest != NULL && op->dest->nhops > 0) {
         dest = destination_describe(op->dest);
-        put_line(&b, "From:", dest);
+        broker_put_line(&b, "From:", dest);
     }
     if (op->what != NULL)
         buf_printf(&b, "%s", op->what);
-    put_line(&b, "Key:", op->id->comment);
-    put_line(&b, "", op->id->key->fpr);
+    broker_put_line(&b, "Key:", op->id->comment);
+    broker_put_line(&b, "", op->id->key->fpr);
     if (v->rule.file != NULL && v->rule.line > 0) {
         rule = gpgrt_bsprintf("%s:%u", v->rule.file, v->rule.line);
-        put_line(&b, "Rule:", rule);
+        broker_put_line(&b, "Rule:", rule);
     }
     if (tail != NULL)
         buf_printf(&b, "\n%s", tail);

@@ -14,7 +14,7 @@ struct run {
     const struct holder *holder;
     const struct token_info *info; /* of the holder's token */
     char *scope;                   /* for grants; NULL: nothing may be cached */
-    char *approval_scope;          /* for Confirm connection */
+    char *approval_scope;          /* for Confirm connection; NULL: nothing may be approved ahead */
     char grip[41];
     char *reason;            /* owned text behind out.reason */
     bool was_locked;         /* the operation must bring its own fresh proof */
@@ -22,6 +22,9 @@ struct run {
     bool dialog_is_presence; /* .. and stands in for a touch */
     bool want_touch;         /* the token's own touch is the presence asked for */
     bool over_rate;
+    bool counted;   /* between grants_begin_use and _end_use */
+    bool approved;  /* by a dialog, for the connection */
+    unsigned locks; /* lock_count at the beginning */
     struct prompt_notice *notice;
 };
 

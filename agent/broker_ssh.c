@@ -5,6 +5,7 @@
 #include "agent/hotplug.h"
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
+#include "proto/git_object.h"
 #include "proto/token_protocol.h"
 
 #include <string.h>
@@ -82,41 +83,104 @@ out:
  * -------------------------------------------------------------------------------------------------------
  */
 
-/* The policy's name for what is signed, and the words that a dialog uses. */
+/* The policy's name for what is signed, the words that a dialog uses, and the record's. */
 struct ssh_use {
-    char *use, *text, *what;
+    char *use, *text;
+    struct buf what;
+    json_t *detail; /* NULL: nothing to tell */
 };
 
 static void ssh_use_clear(struct ssh_use *u)
 {
     gpgrt_free(u->use);
     gpgrt_free(u->text);
-    gpgrt_free(u->what);
+    buf_free(&u->what);
+    json_decref(u->detail);
 }
 
-static gpg_error_t ssh_use_of(const struct signdata *d, struct ssh_use *u)
+static void tell(struct ssh_use *u, const char *label, const char *field, const char *text)
+{
+    broker_put_line(&u->what, label, text);
+    json_object_set_new(u->detail, field, broker_clean_json(text));
+}
+
+static void describe_certificate(const struct signdata *d, struct ssh_use *u)
+{
+    struct buf names = BUF_INIT;
+
+    for (size_t i = 0; d->principals[i] != NULL; i++)
+        buf_printf(&names, "%s%s", i > 0 ? ", " : "", d->principals[i]);
+    if (d->principals[0] == NULL)
+        buf_printf(&names, d->cert_type == CERT_HOST ? "any host" : "any user");
+    u->detail = json_object();
+    tell(u, "Key id:", "key_id", d->cert_id);
+    tell(u, "For:", "principals", buf_cstr(&names));
+    tell(u, "Subject:", "subject", d->subject != NULL ? d->subject->fpr : NULL);
+    buf_free(&names);
+}
+
+static void describe_sudo(const struct sudo_request *s, struct ssh_use *u)
+{
+    u->detail = json_object();
+    tell(u, "Service:", "service", s->service);
+    tell(u, "User:", "user", s->user);
+    tell(u, "Host:", "host", s->host);
+    tell(u, "Command:", "command", s->command);
+    tell(u, "Folder:", "cwd", s->cwd);
+}
+
+/* What a server signs in a key exchange is a bare hash, which has no form. The system's own sshd is
+ * believed about it, and nobody else: a hash that anybody might choose could be another protocol's
+ * message. A forwarded sshd is none of ours. */
+static bool is_exchange_hash(const struct origin *from, struct rd data)
+{
+    return from->who != NULL && from->who->system_sshd && !from->bind_attempted &&
+           (data.n == 20 || data.n == 32 || data.n == 48 || data.n == 64);
+}
+
+static gpg_error_t ssh_use_of(const struct origin *from, const struct signdata *d, struct rd data,
+                              struct ssh_use *u)
 {
     switch (d->kind) {
     case SIGNDATA_USERAUTH:
         u->use = gpgrt_strdup("ssh-auth");
         u->text = gpgrt_strdup("log in over ssh");
         break;
-    case SIGNDATA_SSHSIG:
+    case SIGNDATA_SSHSIG: {
+        char *ns = text_clean(d->ns, strlen(d->ns), 100);
+
         u->use = gpgrt_bsprintf("sshsig:%s", d->ns);
-        u->text = gpgrt_bsprintf("sign data for \"%s\" (ssh-keygen -Y sign)", d->ns);
+        u->text =
+            gpgrt_bsprintf("sign data for \"%s\" (ssh-keygen -Y sign)", ns != NULL ? ns : "?");
+        gpgrt_free(ns);
         break;
+    }
     case SIGNDATA_CERT:
         u->use = gpgrt_strdup("ssh-ca");
         u->text = gpgrt_bsprintf("sign a %s certificate as a CA",
                                  d->cert_type == CERT_HOST ? "host" : "user");
-        u->what = gpgrt_bsprintf("Key id:  %s\n", d->cert_id != NULL ? d->cert_id : "?");
+        describe_certificate(d, u);
+        break;
+    case SIGNDATA_SUDO:
+        u->use = gpgrt_strdup("sudo");
+        u->text = gpgrt_strdup("be let in by pam_ssh_agent_auth");
+        describe_sudo(&d->sudo, u);
+        break;
+    case SIGNDATA_HOSTKEY:
+        u->use = gpgrt_strdup("host-key");
+        u->text = gpgrt_strdup("prove that an ssh server has this host key");
         break;
     case SIGNDATA_RAW:
-        u->use = gpgrt_strdup("raw");
-        u->text = gpgrt_strdup("sign data of no known form");
+        if (is_exchange_hash(from, data)) {
+            u->use = gpgrt_strdup("host-key");
+            u->text = gpgrt_strdup("serve ssh with this host key");
+        } else {
+            u->use = gpgrt_strdup("raw");
+            u->text = gpgrt_strdup("sign data of no known form");
+        }
         break;
     }
-    return u->use != NULL && u->text != NULL ? 0 : gpg_error_from_syserror();
+    return u->use != NULL && u->text != NULL ? buf_err(&u->what) : gpg_error_from_syserror();
 }
 
 static const char *refusal_of(const struct identity *id, const struct origin *from,
@@ -158,14 +222,15 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
         goto out;
     }
     if ((err = signdata_parse(data, op.id->key, &what)) != 0 ||
-        (err = ssh_use_of(&what, &use)) != 0 ||
+        (err = ssh_use_of(from, &what, data, &use)) != 0 ||
         (err = destination_find(a, from, &what, policy, &dest)) != 0 ||
         (err = tosign_from_message(ssh_sign_hash(op.id->key, flags), data, digest, &op.tosign)) !=
             0)
         goto out;
     op.use = use.use;
     op.use_text = use.text;
-    op.what = use.what;
+    op.what = use.what.len > 0 ? buf_cstr(&use.what) : NULL;
+    op.detail = use.detail;
     op.dest = &dest;
     op.user = what.user;
     op.refusal = refusal_of(op.id, from, &what);

@@ -13,6 +13,7 @@ struct unlock {
     const struct origin *from;
     struct wait w;
     const char *label; /* the token's */
+    unsigned locks;    /* lock_count when asked */
 };
 
 static gpg_error_t on_pin(void *arg, const struct token_pin_request *q, struct buf *pin)
@@ -56,7 +57,8 @@ static gpg_error_t verify_on(struct unlock *u, struct token *t)
     if (err == 0) {
         char *how = gpgrt_bsprintf("pin %s", info != NULL ? info->name : "token");
 
-        lock_open(u->a, how != NULL ? how : "pin");
+        if (!lock_open(u->a, u->locks, how != NULL ? how : "pin"))
+            err = gpg_error(GPG_ERR_LOCKED);
         gpgrt_free(how);
     }
     if (info != NULL)
@@ -76,8 +78,8 @@ static gpg_error_t ask(struct unlock *u)
     text.desc = desc;
     err = desc != NULL ? prompt_confirm(u->a->prompt, &u->w, u->from->who, &text)
                        : gpg_error_from_syserror();
-    if (err == 0)
-        lock_open(u->a, "dialog");
+    if (err == 0 && !lock_open(u->a, u->locks, "dialog"))
+        err = gpg_error(GPG_ERR_LOCKED);
     gpgrt_free(who);
     gpgrt_free(desc);
     return err;
@@ -97,7 +99,7 @@ static void record_failure(struct agent *a, const struct origin *from, gpg_error
 
 gpg_error_t broker_unlock(struct agent *a, const struct origin *from, char **error_text)
 {
-    struct unlock u = {.a = a, .from = from};
+    struct unlock u = {.a = a, .from = from, .locks = lock_count(a->lock)};
     struct hotplug_entry *e;
     struct token *t = NULL;
     bool away = false;
@@ -139,6 +141,8 @@ out:
             *error_text = gpgrt_strdup(
                 "a dialog is needed and none can be shown: run this in a terminal or a desktop "
                 "session, and see Pinentry in latchkey.conf(5)");
+        if (*error_text == NULL && lock_count(a->lock) != u.locks)
+            *error_text = gpgrt_strdup("locked again meanwhile: try once more");
         if (*error_text == NULL)
             *error_text = gpgrt_bsprintf("not unlocked: %s", gpg_strerror(err));
         record_failure(a, from, err);

@@ -192,6 +192,8 @@ json_t *ctl_keys_json(struct agent *a)
     const struct keyring_snapshot *s;
     json_t *j = json_array();
 
+    if (lock_is_passphrase_locked(a->lock))
+        return j; /* as ssh-agent's list */
     hotplug_settle(a->hotplug, 1500);
     s = keyring_get(a->keyring);
     for (size_t i = 0; s != NULL && i < s->n; i++)

@@ -113,11 +113,13 @@ static gpg_error_t cmd_unlock(assuan_context_t ctx, char *line)
 static gpg_error_t cmd_reload(assuan_context_t ctx, char *line)
 {
     struct session *s = session_of(ctx);
+    char *problem = NULL;
+    gpg_error_t err;
 
     (void)line;
     audit_reopen(s->a->audit);
-    policy_reload(s->a->policy);
-    return 0;
+    err = policy_reload_for(s->a->policy, s->origin.who, s->origin.fd, &problem);
+    return err != 0 ? failed(ctx, err, problem) : 0;
 }
 
 static gpg_error_t show_policy(assuan_context_t ctx)

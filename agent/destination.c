@@ -135,10 +135,11 @@ gpg_error_t destination_find(struct agent *a, const struct origin *from,
         err = gpg_error_from_syserror();
         goto out;
     }
+    /* What the asking ssh was told to connect to is the first host; those behind it chose theirs. */
     for (size_t i = 0; i < nvia && err == 0; i++)
-        err = add_hop(a, &d, from->binds[i].hostkey, asked, p);
+        err = add_hop(a, &d, from->binds[i].hostkey, i == 0 ? asked : NULL, p);
     if (err == 0 && dest != NULL) {
-        err = add_hop(a, &d, dest, asked, p);
+        err = add_hop(a, &d, dest, nvia == 0 ? asked : NULL, p);
         d.known = true;
     }
     if (err != 0)

@@ -10,7 +10,7 @@
  * without hurting anybody. The oldest go first. */
 #define MAX_PRESENCES 1024u
 #define MAX_APPROVALS 1024u
-#define MAX_KEYS      4096u
+#define MAX_KEYS      1024u
 #define MAX_CELLS     256u /* per key */
 
 struct presence {
@@ -36,6 +36,7 @@ struct uses {
         unsigned n;
     } cells[MAX_CELLS];
     size_t ncells;
+    unsigned pending; /* begun, not ended */
 };
 
 struct grants {
@@ -43,6 +44,8 @@ struct grants {
     TAILQ_HEAD(presences, presence) presences;
     TAILQ_HEAD(approvals, approval) approvals;
     TAILQ_HEAD(uses_list, uses) uses;
+    struct uses
+        forgotten; /* of all keys that there was no room for: what any new key may have had */
     unsigned npresences, napprovals, nuses;
 };
 
@@ -219,23 +222,6 @@ static struct uses *uses_find(struct grants *g, const char *key)
     return NULL;
 }
 
-static struct uses *uses_new(struct grants *g, const char *key)
-{
-    struct uses *u = gpgrt_calloc(1, sizeof *u);
-
-    if (u == NULL)
-        return NULL;
-    u->key = gpgrt_strdup(key);
-    if (u->key == NULL) {
-        gpgrt_free(u);
-        return NULL;
-    }
-    TAILQ_INSERT_HEAD(&g->uses, u, link);
-    if (++g->nuses > MAX_KEYS)
-        uses_drop(g, TAILQ_LAST(&g->uses, uses_list));
-    return u;
-}
-
 /* Makes room by joining neighbours: nothing is forgotten, only remembered less sharply. */
 static void join_cells(struct uses *u)
 {
@@ -249,37 +235,104 @@ static void join_cells(struct uses *u)
     u->ncells = n;
 }
 
-unsigned grants_count_uses(struct grants *g, const char *key, unsigned secs)
+static void add_cell(struct uses *u, struct cell c)
+{
+    if (u->ncells == MAX_CELLS)
+        join_cells(u);
+    u->cells[u->ncells++] = c;
+}
+
+/* The key that was used longest ago makes room. What is forgotten of it is held against all keys that
+ * come (back): asking for many keys must not wash a count away. */
+static void make_room(struct grants *g)
+{
+    struct uses *u;
+    struct cell all = {0};
+
+    TAILQ_FOREACH_REVERSE(u, &g->uses, uses_list, link)
+    if (u->pending == 0)
+        break;
+    if (u == NULL)
+        return;
+    for (size_t i = 0; i < u->ncells; i++)
+        all = (struct cell){.ms = u->cells[i].ms, .n = all.n + u->cells[i].n};
+    if (all.n > 0)
+        add_cell(&g->forgotten, all);
+    uses_drop(g, u);
+}
+
+static struct uses *uses_new(struct grants *g, const char *key)
+{
+    struct uses *u = gpgrt_calloc(1, sizeof *u);
+
+    if (u == NULL)
+        return NULL;
+    if (g->nuses >= MAX_KEYS)
+        make_room(g);
+    *u = g->forgotten;
+    u->key = gpgrt_strdup(key);
+    if (u->key == NULL) {
+        gpgrt_free(u);
+        return NULL;
+    }
+    TAILQ_INSERT_HEAD(&g->uses, u, link);
+    g->nuses++;
+    return u;
+}
+
+static unsigned count(const struct uses *u, unsigned secs)
 {
     int64_t since = monotonic_ms() - (int64_t)secs * 1000;
+    unsigned n = u->pending;
+
+    for (size_t i = u->ncells; i > 0 && u->cells[i - 1].ms > since; i--)
+        n += u->cells[i - 1].n;
+    return n;
+}
+
+unsigned grants_count_uses(struct grants *g, const char *key, unsigned secs)
+{
     struct uses *u;
-    unsigned n = 0;
+    unsigned n;
 
     pthread_mutex_lock(&g->mutex);
     u = uses_find(g, key);
-    if (u != NULL)
-        for (size_t i = u->ncells; i > 0 && u->cells[i - 1].ms > since; i--)
-            n += u->cells[i - 1].n;
+    n = count(u != NULL ? u : &g->forgotten, secs);
     pthread_mutex_unlock(&g->mutex);
     return n;
 }
 
-void grants_note_use(struct grants *g, const char *key)
+bool grants_begin_use(struct grants *g, const char *key, const struct policy_rate *rates, size_t n)
+{
+    struct uses *u;
+    bool within = true;
+
+    pthread_mutex_lock(&g->mutex);
+    u = uses_find(g, key);
+    if (u == NULL)
+        u = uses_new(g, key);
+    for (size_t i = 0; i < n && within; i++)
+        within = u != NULL && count(u, rates[i].secs) < rates[i].n;
+    if (u != NULL)
+        u->pending++;
+    pthread_mutex_unlock(&g->mutex);
+    return within;
+}
+
+void grants_end_use(struct grants *g, const char *key, bool used)
 {
     struct uses *u;
 
     pthread_mutex_lock(&g->mutex);
     u = uses_find(g, key);
-    if (u == NULL) {
-        u = uses_new(g, key);
-    } else {
-        TAILQ_REMOVE(&g->uses, u, link);
-        TAILQ_INSERT_HEAD(&g->uses, u, link);
-    }
     if (u != NULL) {
-        if (u->ncells == MAX_CELLS)
-            join_cells(u);
-        u->cells[u->ncells++] = (struct cell){.ms = monotonic_ms(), .n = 1};
+        if (u->pending > 0)
+            u->pending--;
+        if (used) {
+            TAILQ_REMOVE(&g->uses, u, link);
+            TAILQ_INSERT_HEAD(&g->uses, u, link);
+            add_cell(u, (struct cell){.ms = monotonic_ms(), .n = 1});
+        }
     }
     pthread_mutex_unlock(&g->mutex);
 }
@@ -291,7 +344,7 @@ void grants_reset_rate(struct grants *g, const char *key)
     pthread_mutex_lock(&g->mutex);
     u = uses_find(g, key);
     if (u != NULL)
-        uses_drop(g, u);
+        u->ncells = 0;
     pthread_mutex_unlock(&g->mutex);
 }
 

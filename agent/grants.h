@@ -4,6 +4,8 @@
 #ifndef LATCHKEY_AGENT_GRANTS_H
 #define LATCHKEY_AGENT_GRANTS_H
 
+#include "policy/policy.h"
+
 #include <gpg-error.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,10 +28,14 @@ bool grants_approved(struct grants *g, uint64_t origin, const char *scope);
 void grants_approve(struct grants *g, uint64_t origin, const char *scope);
 void grants_drop_origin(struct grants *g, uint64_t origin);
 
-/* Rate: uses of KEY (keygrip hex) in the last SECS; grants_note_use adds one now; grants_reset_rate
- * after a person confirmed going on. */
+/* Rate. An operation with KEY (keygrip hex) begins: false when that makes more than RATES allow, those
+ * that are under way counted in, so that many at once get no further than one after another. Each
+ * beginning has its end; USED tells whether the key was used after all. */
+bool grants_begin_use(struct grants *g, const char *key, const struct policy_rate *rates, size_t n);
+void grants_end_use(struct grants *g, const char *key, bool used);
+/* Uses of KEY in the last SECS, under way or over. */
 unsigned grants_count_uses(struct grants *g, const char *key, unsigned secs);
-void grants_note_use(struct grants *g, const char *key);
+/* A person confirmed going on. */
 void grants_reset_rate(struct grants *g, const char *key);
 
 void grants_wipe_token(struct grants *g, const char *token);

@@ -25,6 +25,7 @@ struct lock {
     pthread_mutex_t mutex;
     pthread_cond_t idle_changed;
     struct lock_state state;
+    unsigned count; /* of locks, by either */
     /* ssh-add -x */
     pthread_mutex_t passphrase_mutex; /* one attempt at a time, for all clients together */
     uint8_t salt[SALT_LEN], hash[HASH_LEN];
@@ -182,6 +183,7 @@ void lock_now(struct agent *a, enum lock_reason why, const char *what)
     char *copy = what != NULL ? gpgrt_strdup(what) : NULL;
 
     pthread_mutex_lock(&l->mutex);
+    l->count++;
     /* Locked already: when and why it began stays, what came since is wiped all the same. */
     if (!l->state.locked) {
         l->state.locked = true;
@@ -200,12 +202,26 @@ void lock_now(struct agent *a, enum lock_reason why, const char *what)
     record(a, "lock", reasons[why].word, what, NULL);
 }
 
-void lock_open(struct agent *a, const char *how)
+unsigned lock_count(struct lock *l)
+{
+    unsigned count;
+
+    pthread_mutex_lock(&l->mutex);
+    count = l->count;
+    pthread_mutex_unlock(&l->mutex);
+    return count;
+}
+
+bool lock_open(struct agent *a, unsigned count, const char *how)
 {
     struct lock *l = a->lock;
     bool was;
 
     pthread_mutex_lock(&l->mutex);
+    if (l->count != count) {
+        pthread_mutex_unlock(&l->mutex);
+        return false;
+    }
     was = l->state.locked;
     l->state.locked = false;
     l->state.reason = LOCK_NONE;
@@ -214,10 +230,11 @@ void lock_open(struct agent *a, const char *how)
     l->last_use_ms = monotonic_ms();
     pthread_cond_broadcast(&l->idle_changed);
     pthread_mutex_unlock(&l->mutex);
-    if (!was)
-        return;
-    gpgrt_log_info("unlocked: %s\n", how);
-    record(a, "unlock", NULL, NULL, how);
+    if (was) {
+        gpgrt_log_info("unlocked: %s\n", how);
+        record(a, "unlock", NULL, NULL, how);
+    }
+    return true;
 }
 
 /* --- ssh-add -x and -X --------------------------------------------------------------------------- */
@@ -251,6 +268,7 @@ gpg_error_t lock_passphrase(struct agent *a, struct rd passphrase)
     memcpy(l->salt, salt, sizeof salt);
     memcpy(l->hash, hash, sizeof hash);
     pthread_mutex_lock(&l->mutex);
+    l->count++;
     l->state.passphrase_locked = true;
     if (!l->state.locked)
         l->state.since = time(NULL);

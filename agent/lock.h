@@ -33,9 +33,12 @@ char *lock_describe(struct lock *l);
  * writes the audit record. Returns after the state is set and the rest is under way: at most
  * milliseconds. */
 void lock_now(struct agent *a, enum lock_reason why, const char *what);
-/* Ends the agent's own lock after a proof was shown; HOW goes to the audit log ("pin
- * yubikey-5417533", "dialog"). */
-void lock_open(struct agent *a, const char *how);
+/* How often the agent was locked, by either lock. Who wants to tell whether a lock came since then
+ * asks for this before anything else. */
+unsigned lock_count(struct lock *l);
+/* Ends the agent's own lock after a proof was shown, unless a lock came after COUNT was asked for:
+ * that one was not meant. HOW goes to the audit log ("pin yubikey-5417533", "dialog"). */
+bool lock_open(struct agent *a, unsigned count, const char *how);
 
 /* ssh-agent's LOCK and UNLOCK: bcrypt-grade hash (libcrypto scrypt or bcrypt_pbkdf), growing delay
  * after wrong ones. GPG_ERR_BAD_PASSPHRASE, GPG_ERR_INV_STATE (already locked / not locked),

@@ -65,5 +65,10 @@ gpg_error_t broker_record(const struct operation *op, const struct policy_verdic
  * NULL) the last. */
 char *broker_describe(const struct operation *op, const struct policy_verdict *v, const char *head,
                       const char *tail);
+/* One line of such a text, "LABEL   TEXT\n", TEXT cleaned and cut; nothing when TEXT is empty or
+ * NULL. */
+void broker_put_line(struct buf *b, const char *label, const char *text);
+/* TEXT (may be NULL) as it may stand in a record. */
+json_t *broker_clean_json(const char *text);
 
 #endif

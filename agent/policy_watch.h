@@ -4,6 +4,7 @@
 #define LATCHKEY_AGENT_POLICY_WATCH_H
 
 #include "agent/agent.h"
+#include "agent/requester.h"
 
 struct policy_holder;
 /* Loads. A policy that does not parse is no error here: policy_current gives NULL until it is
@@ -17,7 +18,12 @@ void policy_watch_stop(struct agent *a);
 struct policy_set *policy_current(struct policy_holder *h);
 /* What is wrong with the files now (new string, gpgrt_free), NULL: nothing. */
 char *policy_problem(struct policy_holder *h);
-/* Re-reads now (SIGHUP, RELOAD); returns at once, the watching thread does the work. */
+/* Re-reads now (SIGHUP); returns at once, the watching thread does the work. */
 void policy_reload(struct policy_holder *h);
+/* Re-reads now, for somebody who asks and waits (RELOAD): a dialog goes to where the agent was
+ * started or, failing that, to WHO, and is withdrawn when CLIENT_FD hangs up. 0: what the files say is in force; else GPG_ERR_NO_POLICY_MATCH and *PROBLEM
+ * (new string) says why it is not. */
+gpg_error_t policy_reload_for(struct policy_holder *h, const struct requester *who, int client_fd,
+                              char **problem);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,14 +45,40 @@ static char **parents_of(pid_t pid)
     return list;
 }
 
-/* An ssh that only root could have put there: its binds are worth believing. */
-static bool is_root_owned_ssh(const char *exe)
+/* Is the running program one that only root could have put there? The program itself is looked at,
+ * not what now lies under its name: that may be another file in another mount namespace. */
+static bool is_root_owned(pid_t pid)
 {
-    const char *base = exe != NULL ? strrchr(exe, '/') : NULL;
+    char path[64];
     struct stat st;
 
-    return base != NULL && strcmp(base, "/ssh") == 0 && stat(exe, &st) == 0 && st.st_uid == 0 &&
-           (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+    snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+    return stat(path, &st) == 0 && st.st_uid == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+static bool is_named(const char *exe, const char *const *names)
+{
+    const char *base = exe != NULL ? strrchr(exe, '/') : NULL;
+
+    for (; base != NULL && *names != NULL; names++)
+        if (strcmp(base + 1, *names) == 0)
+            return true;
+    return false;
+}
+
+/* An ssh whose binds are worth believing, and an sshd of the system's own. */
+static void ssh_facts(struct requester *r)
+{
+    static const char *const ssh[] = {"ssh", NULL};
+    static const char *const sshd[] = {"sshd", "sshd-session", "sshd-auth", NULL};
+    struct proc_strings argv;
+
+    r->root_owned_ssh = is_named(r->exe, ssh) && is_root_owned(r->pid);
+    r->system_sshd = r->uid == 0 && is_named(r->exe, sshd) && is_root_owned(r->pid);
+    if (is_named(r->exe, ssh) && proc_strings_read(r->pid, "cmdline", &argv) == 0) {
+        proc_ssh_destination(&argv, &r->ssh_host, &r->ssh_port);
+        proc_strings_free(&argv);
+    }
 }
 
 static void environment_facts(struct requester *r, const struct proc_strings *env)
@@ -105,7 +132,7 @@ static void forget_facts(struct requester *r)
         gpgrt_free(r->parents[i]);
     gpgrt_free(r->parents);
     r->parents = NULL;
-    r->root_owned_ssh = false;
+    r->root_owned_ssh = r->system_sshd = false;
     r->session = -1;
     r->login_session = -1;
     r->start_time = 0;
@@ -113,7 +140,7 @@ static void forget_facts(struct requester *r)
 
 static void read_facts(struct requester *r)
 {
-    struct proc_strings env, argv;
+    struct proc_strings env;
     struct proc_stat before, after;
 
     if (proc_stat(r->pid, &before) != 0)
@@ -126,16 +153,10 @@ static void read_facts(struct requester *r)
     r->unit = proc_unit(r->pid);
     r->login_session = proc_login_session(r->pid);
     r->parents = parents_of(r->pid);
-    r->root_owned_ssh = is_root_owned_ssh(r->exe);
+    ssh_facts(r);
     if (proc_strings_read(r->pid, "environ", &env) == 0) {
         environment_facts(r, &env);
         proc_strings_free(&env);
-    }
-    if (r->exe != NULL && strrchr(r->exe, '/') != NULL &&
-        strcmp(strrchr(r->exe, '/'), "/ssh") == 0 &&
-        proc_strings_read(r->pid, "cmdline", &argv) == 0) {
-        proc_ssh_destination(&argv, &r->ssh_host, &r->ssh_port);
-        proc_strings_free(&argv);
     }
     /* The process may have ended meanwhile and its number been given to another: then none of this is its. */
     if (proc_stat(r->pid, &after) != 0 || after.start_time != before.start_time ||

@@ -38,10 +38,18 @@ static const char *text_of(const struct entry *e)
     return e->value != NULL ? e->value->text : e->block->head;
 }
 
-static bool same_entry(const struct entry *a, const struct entry *b)
+static bool same_text(const struct entry *a, const struct entry *b)
 {
     return (a->value == NULL) == (b->value == NULL) && strcmp(text_of(a), text_of(b)) == 0 &&
            strcmp(a->block->head, b->block->head) == 0;
+}
+
+/* Of entries with the same text: do the public-key files that it names still hold the same keys? */
+static bool same_keys(const struct entry *a, const struct entry *b)
+{
+    return a->value != NULL ? key_list_same(&a->value->keys, &b->value->keys)
+                            : criteria_same(a->block->criteria, a->block->ncriteria,
+                                            b->block->criteria, b->block->ncriteria);
 }
 
 /* The strictest value that its setting has: wherever it is put in, nothing gets less strict. */
@@ -67,19 +75,32 @@ static bool is_strictest(const struct value *v)
     }
 }
 
-static void put(char **changes, char sign, const struct entry *e)
-{
-    char *more = gpgrt_bsprintf("%s%c %s%s\n", *changes != NULL ? *changes : "", sign,
-                                e->value != NULL ? "    " : "", text_of(e));
+/* The changes in words, as far as they go. */
+struct report {
+    char *text;
+    const struct block *block; /* whose head was shown last */
+};
 
-    if (more == NULL)
+static void put(struct report *r, char sign, const struct entry *e, const char *note)
+{
+    const char *head = e->block->head;
+    bool show_head = e->value != NULL && head[0] != '\0' &&
+                     (r->block == NULL || strcmp(r->block->head, head) != 0);
+    char *more = gpgrt_bsprintf("%s%s%s%s%c %s%s%s\n", r->text != NULL ? r->text : "",
+                                show_head ? "  " : "", show_head ? head : "", show_head ? "\n" : "",
+                                sign, e->value != NULL ? "    " : "", text_of(e), note);
+
+    r->block = e->block;
+    if (more == NULL || (e->value == NULL && head[0] == '\0')) {
+        gpgrt_free(more); /* settings before any block have no head to speak of */
         return;
-    gpgrt_free(*changes);
-    *changes = more;
+    }
+    gpgrt_free(r->text);
+    r->text = more;
 }
 
 /* Walks both lists along their longest common part as far as a look ahead finds it. */
-static bool differs(const struct entries *a, const struct entries *b, char **changes)
+static bool differs(const struct entries *a, const struct entries *b, struct report *r)
 {
     size_t i = 0, j = 0;
     bool loosens = false;
@@ -87,27 +108,31 @@ static bool differs(const struct entries *a, const struct entries *b, char **cha
     while (i < a->n || j < b->n) {
         size_t skip_a = 0, skip_b = 0;
 
-        if (i < a->n && j < b->n && same_entry(&a->e[i], &b->e[j])) {
+        if (i < a->n && j < b->n && same_text(&a->e[i], &b->e[j])) {
+            if (!same_keys(&a->e[i], &b->e[j])) {
+                put(r, '!', &b->e[j], "  (the file holds another key now)");
+                loosens = true;
+            }
             i++;
             j++;
             continue;
         }
-        while (i < a->n && j + skip_b < b->n && !same_entry(&a->e[i], &b->e[j + skip_b]))
+        while (i < a->n && j + skip_b < b->n && !same_text(&a->e[i], &b->e[j + skip_b]))
             skip_b++;
-        while (j < b->n && i + skip_a < a->n && !same_entry(&a->e[i + skip_a], &b->e[j]))
+        while (j < b->n && i + skip_a < a->n && !same_text(&a->e[i + skip_a], &b->e[j]))
             skip_a++;
         if (j < b->n &&
             (i >= a->n || (j + skip_b < b->n && (skip_b <= skip_a || i + skip_a >= a->n)))) {
-            put(changes, '+', &b->e[j]);
+            put(r, '+', &b->e[j], "");
             if (b->e[j].value != NULL && !is_strictest(b->e[j].value))
                 loosens = true;
             j++;
         } else if (i < a->n) {
-            put(changes, '-', &a->e[i]);
+            put(r, '-', &a->e[i], "");
             loosens = true;
             i++;
         } else {
-            put(changes, '+', &b->e[j++]);
+            put(r, '+', &b->e[j++], "");
             loosens = true;
         }
     }
@@ -116,22 +141,21 @@ static bool differs(const struct entries *a, const struct entries *b, char **cha
 
 bool policy_loosens(const struct policy_set *old, const struct policy_set *new_set, char **changes)
 {
-    const struct rules *const pairs[][2] = {{&old->admin, &new_set->admin},
-                                            {&old->user, &new_set->user}};
+    const struct rules *const pairs[][2] = {{&old->admin->rules, &new_set->admin->rules},
+                                            {&old->person->rules, &new_set->person->rules}};
+    struct report r = {0};
     bool loosens = false;
 
-    *changes = NULL;
     for (size_t k = 0; k < 2; k++) {
         struct entries a = {0}, b = {0};
 
         if (!list_rules(pairs[k][0], &a) || !list_rules(pairs[k][1], &b))
             loosens = true; /* not provable: say so */
-        else if (differs(&a, &b, changes))
+        else if (differs(&a, &b, &r))
             loosens = true;
         gpgrt_free(a.e);
         gpgrt_free(b.e);
     }
-    if (*changes == NULL)
-        *changes = gpgrt_strdup("");
+    *changes = r.text != NULL ? r.text : gpgrt_strdup("");
     return loosens;
 }

@@ -33,17 +33,12 @@ static const char *const kind_names[] = {"all",    "host",      "proof", "unboun
 static const char *const proof_names[] = {"none", "bound", "hostbound",
                                           NULL}; /* by enum policy_proof */
 static const char *const use_names[] = {
-    "ssh-auth", "sshsig", "ssh-ca",   "git-commit", "git-tag",    "openpgp-sign", "decrypt",
-    "export",   "import", "generate", "delete",     "card-admin", "raw",          NULL};
+    "ssh-auth", "sshsig", "ssh-ca", "sudo",     "host-key", "git-commit", "git-tag", "openpgp-sign",
+    "decrypt",  "export", "import", "generate", "delete",   "card-admin", "raw",     NULL};
 static const char *const token_kinds[] = {"yubikey", "gnuk",     "nitrokey", "librem", "ledger",
                                           "trezor",  "vivokey",  "openpgp",  "piv",    "fido",
                                           "pkcs11",  "software", NULL};
 static const char *const day_names[] = {"sun", "mon", "tue", "wed", "thu", "fri", "sat", NULL};
-
-const char *criterion_name(enum criterion_kind kind)
-{
-    return kinds[kind].name;
-}
 
 static int index_of(const char *s, size_t n, const char *const *names)
 {
@@ -58,28 +53,42 @@ static int index_of(const char *s, size_t n, const char *const *names)
 struct parse {
     const struct line *l;
     struct reporter *r;
-    const char *home;
+    const struct key_sources *sources;
     size_t at; /* next word */
 };
 
-/* Calls CHECK for each comma-separated item of WORD. */
-static void each_item(const struct word *w, struct parse *p, struct criterion *c,
-                      void (*check)(struct parse *p, struct criterion *c, const char *item,
-                                    size_t n, unsigned column))
+typedef void item_check(struct parse *p, struct criterion *c, const char *item, size_t n,
+                        unsigned column);
+
+/* Calls CHECK for each comma-separated item of WORD, without its '!'. Gives how many are not negated. */
+static size_t each_item(const struct word *w, struct parse *p, struct criterion *c,
+                        item_check *check)
 {
     const char *s = w->text;
+    size_t plain = 0;
 
     for (;;) {
-        size_t n = strcspn(s, ",");
+        size_t n = strcspn(s, ","), bang = s[0] == '!';
+        unsigned column = w->column + (unsigned)(s - w->text);
 
-        if (n == 0)
-            report(p->r, p->l, w->column + (unsigned)(s - w->text), "an empty item in this list");
+        if (n == bang)
+            report(p->r, p->l, column, "an empty item in this list");
+        else if (n > LIST_ITEM_MAX)
+            report(p->r, p->l, column, "this is too long (%d characters at most)", LIST_ITEM_MAX);
         else
-            check(p, c, s, n, w->column + (unsigned)(s - w->text));
+            check(p, c, s + bang, n - bang, column);
+        plain += bang == 0;
         if (s[n] == '\0')
-            return;
+            return plain;
         s += n + 1;
     }
+}
+
+/* What never holds is a mistake, not a rule. */
+static void want_plain(struct parse *p, const struct word *w, size_t plain, const char *what)
+{
+    if (plain == 0)
+        report(p->r, p->l, w->column, "only negated items, so this never holds: write %s", what);
 }
 
 static void bad_name(struct parse *p, const char *what, const char *item, size_t n, unsigned column,
@@ -110,37 +119,45 @@ static void check_proof(struct parse *p, struct criterion *c, const char *item, 
 static void check_use(struct parse *p, struct criterion *c, const char *item, size_t n,
                       unsigned column)
 {
-    size_t bang = item[0] == '!', head = n - bang;
     const char *colon = memchr(item, ':', n);
+    size_t head = colon != NULL ? (size_t)(colon - item) : n;
 
     (void)c;
+    if (index_of(item, head, use_names) < 0 ||
+        (colon != NULL && strncasecmp(item, "sshsig", head) != 0))
+        bad_name(p, "use", item, head, column, use_names);
+}
+
+bool policy_is_use(const char *use, const char **near)
+{
+    const char *colon = strchr(use, ':');
+
+    *near = NULL;
     if (colon != NULL)
-        head = (size_t)(colon - item) - bang;
-    if (index_of(item + bang, head, use_names) < 0 ||
-        (colon != NULL && strncasecmp(item + bang, "sshsig", head) != 0))
-        bad_name(p, "use", item + bang, head, column, use_names);
+        return strncmp(use, "sshsig:", 7) == 0 && colon[1] != '\0';
+    if (index_of(use, strlen(use), use_names) >= 0)
+        return true;
+    *near = nearest(use, use_names);
+    return false;
 }
 
 static void check_token(struct parse *p, struct criterion *c, const char *item, size_t n,
                         unsigned column)
 {
-    size_t bang = item[0] == '!', head = 0;
+    const char *dash = memchr(item, '-', n);
+    size_t head = dash != NULL ? (size_t)(dash - item) : n;
 
     (void)c;
-    while (bang + head < n && item[bang + head] != '-')
-        head++;
     if (memchr(item, '*', n) == NULL && memchr(item, '?', n) == NULL &&
-        index_of(item + bang, head, token_kinds) < 0)
-        bad_name(p, "kind of token", item + bang, head, column, token_kinds);
+        index_of(item, head, token_kinds) < 0)
+        bad_name(p, "kind of token", item, head, column, token_kinds);
 }
 
 static void check_any(struct parse *p, struct criterion *c, const char *item, size_t n,
                       unsigned column)
 {
-    if (n >= 512)
-        report(p->r, p->l, column, "this pattern is too long (511 characters at most)");
-    else if ((c->kind == CRIT_CLIENT || c->kind == CRIT_PARENT) && item[item[0] == '!'] != '/' &&
-             item[item[0] == '!'] != '*')
+    (void)n;
+    if ((c->kind == CRIT_CLIENT || c->kind == CRIT_PARENT) && item[0] != '/' && item[0] != '*')
         report(p->r, p->l, column,
                "a program is named by its absolute path (or a pattern that begins with *)");
 }
@@ -201,37 +218,29 @@ static void parse_hours(struct parse *p, struct criterion *c, const struct word 
 
 static void parse_argument(struct parse *p, struct criterion *c, const struct word *w)
 {
+    static item_check *const checks[] = {[CRIT_PROOF] = check_proof,
+                                         [CRIT_USE] = check_use,
+                                         [CRIT_TOKEN] = check_token,
+                                         [CRIT_HOURS] = NULL};
+    char instead[32];
+
     switch (c->kind) {
-    case CRIT_PROOF:
-        each_item(w, p, c, check_proof);
-        break;
-    case CRIT_USE:
-        each_item(w, p, c, check_use);
-        break;
-    case CRIT_TOKEN:
-        each_item(w, p, c, check_token);
-        break;
     case CRIT_HOURS:
         parse_hours(p, c, w);
-        break;
-    case CRIT_KEY: {
-        char *copy = gpgrt_strdup(w->text), *save = NULL;
-        unsigned column = w->column;
-
-        if (copy == NULL)
-            p->r->out_of_memory = true;
-        for (char *s = copy != NULL ? strtok_r(copy, ",", &save) : NULL; s != NULL;
-             s = strtok_r(NULL, ",", &save)) {
-            struct word item = {.text = s, .column = column + (unsigned)(s - copy)};
-
-            key_list_add(&c->keys, &item, p->l, p->home, p->r);
-        }
-        gpgrt_free(copy);
-        break;
-    }
+        return;
+    case CRIT_KEY:
+        want_plain(p, w, key_list_add(&c->keys, w, p->l, p->sources, p->r), "\"!key ...\"");
+        return;
     default:
-        each_item(w, p, c, check_any);
+        break;
     }
+    snprintf(instead, sizeof instead, "\"!%s ...\"", kinds[c->kind].name);
+    want_plain(p, w,
+               each_item(w, p, c,
+                         c->kind < sizeof checks / sizeof checks[0] && checks[c->kind] != NULL
+                             ? checks[c->kind]
+                             : check_any),
+               instead);
 }
 
 static struct criterion *add_criterion(struct criterion **list, size_t *n, struct reporter *r)
@@ -251,7 +260,7 @@ static struct criterion *add_criterion(struct criterion **list, size_t *n, struc
 static void parse_host_line(struct parse *p, struct criterion **out, size_t *n)
 {
     struct criterion *c = add_criterion(out, n, p->r);
-    size_t len = 1;
+    size_t len = 1, plain = 0;
 
     if (c == NULL)
         return;
@@ -261,9 +270,10 @@ static void parse_host_line(struct parse *p, struct criterion **out, size_t *n)
         return;
     }
     for (size_t i = 1; i < p->l->n; i++) {
-        each_item(&p->l->words[i], p, c, check_any);
+        plain += each_item(&p->l->words[i], p, c, check_any);
         len += strlen(p->l->words[i].text) + 1;
     }
+    want_plain(p, &p->l->words[1], plain, "\"Match !host ...\"");
     c->list = gpgrt_malloc(len);
     if (c->list == NULL) {
         p->r->out_of_memory = true;
@@ -312,10 +322,10 @@ static void parse_match_line(struct parse *p, struct criterion **out, size_t *n)
     }
 }
 
-void criteria_parse(const struct line *l, bool host_line, const char *home, struct criterion **out,
-                    size_t *n, struct reporter *r)
+void criteria_parse(const struct line *l, bool host_line, const struct key_sources *sources,
+                    struct criterion **out, size_t *n, struct reporter *r)
 {
-    struct parse p = {.l = l, .r = r, .home = home};
+    struct parse p = {.l = l, .r = r, .sources = sources};
 
     *out = NULL;
     *n = 0;
@@ -323,6 +333,44 @@ void criteria_parse(const struct line *l, bool host_line, const char *home, stru
         parse_host_line(&p, out, n);
     else
         parse_match_line(&p, out, n);
+}
+
+static bool copy_criterion(const struct criterion *from, struct criterion *to)
+{
+    *to = *from;
+    to->list = from->list != NULL ? gpgrt_strdup(from->list) : NULL;
+    return key_list_copy(&from->keys, &to->keys) && (to->list != NULL || from->list == NULL);
+}
+
+bool criteria_prepend(const struct criterion *outer, size_t nouter, struct criterion **list,
+                      size_t *n)
+{
+    struct criterion *all = gpgrt_calloc(nouter + *n + 1, sizeof *all);
+    size_t i = 0;
+
+    if (all == NULL)
+        return false;
+    while (i < nouter && copy_criterion(&outer[i], &all[i]))
+        i++;
+    if (i < nouter) {
+        criteria_free(all, i + 1);
+        return false;
+    }
+    if (*n > 0)
+        memcpy(all + nouter, *list, *n * sizeof *all);
+    gpgrt_free(*list);
+    *list = all;
+    *n += nouter;
+    return true;
+}
+
+bool criteria_same(const struct criterion *a, size_t na, const struct criterion *b, size_t nb)
+{
+    bool same = na == nb;
+
+    for (size_t i = 0; i < na && same; i++)
+        same = a[i].kind == b[i].kind && key_list_same(&a[i].keys, &b[i].keys);
+    return same;
 }
 
 void criteria_free(struct criterion *c, size_t n)
@@ -341,20 +389,39 @@ static enum policy_tri tri(bool yes)
     return yes ? TRI_YES : TRI_NO;
 }
 
+/* One name of a host, or (BY_KEY) its key, which only "*" and SHA256:.. speak of: no pattern for names
+ * may meet a fingerprint by chance. As policy_match_list. */
+static int match_host(const char *list, const char *name, bool by_key)
+{
+    struct list_item item;
+    int found = 0;
+
+    while (list_next(&list, &item)) {
+        bool for_key = strncmp(item.text, "SHA256:", 7) == 0;
+
+        if (for_key != by_key && strcmp(item.text, "*") != 0)
+            continue;
+        if (!policy_match_pattern(item.text, name, !by_key))
+            continue;
+        if (item.negated)
+            return -1;
+        found = 1;
+    }
+    return found;
+}
+
 /* One host against a list. Its key is always known; its names may not be. */
 static enum policy_tri host_holds(const char *list, const struct policy_host *h)
 {
-    bool found = h->fpr != NULL && policy_match_list(list, h->fpr, false) > 0;
+    int m = h->fpr != NULL ? match_host(list, h->fpr, true) : 0;
+    bool found = m > 0;
 
-    if (h->fpr != NULL && policy_match_list(list, h->fpr, false) < 0)
-        return TRI_NO;
-    for (size_t i = 0; i < h->nnames; i++) {
-        int m = policy_match_list(list, h->names[i], true);
-
-        if (m < 0)
-            return TRI_NO; /* one of the host's names is excluded */
+    for (size_t i = 0; i < h->nnames && m >= 0; i++) {
+        m = match_host(list, h->names[i], false);
         found = found || m > 0;
     }
+    if (m < 0)
+        return TRI_NO; /* one of the host's names is excluded */
     if (found)
         return TRI_YES;
     return h->nnames > 0 ? TRI_NO : TRI_UNKNOWN;
@@ -375,52 +442,45 @@ static enum policy_tri via_holds(const char *list, const struct policy_facts *f)
     return all;
 }
 
+/* Namespaces are told apart by case, as verifiers do. */
+static bool use_is(const char *item, const char *use)
+{
+    const char *ns = strchr(item, ':');
+
+    if (ns == NULL)
+        return strncasecmp(use, "sshsig:", 7) == 0 ? strcasecmp(item, "sshsig") == 0
+                                                   : strcasecmp(item, use) == 0;
+    return strncasecmp(use, "sshsig:", 7) == 0 && policy_match_pattern(ns + 1, use + 7, false);
+}
+
 static bool use_matches(const char *list, const char *use)
 {
+    struct list_item item;
     bool found = false;
 
-    while (*list != '\0') {
-        size_t n = strcspn(list, ","), bang = list[0] == '!';
-        char item[512];
-
-        if (n < sizeof item) {
-            memcpy(item, list + bang, n - bang);
-            item[n - bang] = '\0';
-            if (policy_match_pattern(item, use, true) ||
-                (strcasecmp(item, "sshsig") == 0 && strncasecmp(use, "sshsig:", 7) == 0)) {
-                if (bang)
-                    return false;
-                found = true;
-            }
-        }
-        list += n;
-        list += *list == ',';
+    while (list_next(&list, &item)) {
+        if (!use_is(item.text, use))
+            continue;
+        if (item.negated)
+            return false;
+        found = true;
     }
     return found;
 }
 
 static bool tokens_match(const char *list, const struct policy_facts *f)
 {
+    struct list_item item;
     bool found = false;
 
-    while (*list != '\0') {
-        size_t n = strcspn(list, ","), bang = list[0] == '!';
-        char item[256];
-
-        if (n < sizeof item) {
-            memcpy(item, list + bang, n - bang);
-            item[n - bang] = '\0';
-            for (size_t i = 0; i < f->ntokens; i++) {
-                if (!token_matches(item, &f->tokens[i]))
-                    continue;
-                if (bang)
-                    return false;
-                found = true;
-            }
+    while (list_next(&list, &item))
+        for (size_t i = 0; i < f->ntokens; i++) {
+            if (!token_matches(item.text, &f->tokens[i]))
+                continue;
+            if (item.negated)
+                return false;
+            found = true;
         }
-        list += n;
-        list += *list == ',';
-    }
     return found;
 }
 
@@ -479,7 +539,7 @@ static enum policy_tri plain_holds(const struct criterion *c, const struct polic
     case CRIT_USE:
         return f->use == NULL ? TRI_UNKNOWN : tri(use_matches(c->list, f->use));
     case CRIT_KEY:
-        return tri(key_list_match(&c->keys, f));
+        return key_known(f) ? tri(key_list_match(&c->keys, f)) : TRI_UNKNOWN;
     case CRIT_TOKEN:
         return f->ntokens == 0 ? TRI_UNKNOWN : tri(tokens_match(c->list, f));
     case CRIT_CLIENT:

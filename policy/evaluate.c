@@ -122,15 +122,22 @@ static const struct value *value_of(const struct block *b, enum policy_setting s
     return NULL;
 }
 
-static void add_rate(struct demands *d, const struct value *v)
+/* When there are more than fit, the last one becomes one that is as strict as both. */
+static void add_rate(struct demands *d, unsigned n, unsigned secs)
 {
-    size_t i;
+    struct policy_rate *last = &d->rates[POLICY_MAX_RATES - 1];
 
-    for (i = 0; i < d->nrates; i++)
-        if (d->rates[i].n == v->max && d->rates[i].secs == v->secs)
+    for (size_t i = 0; i < d->nrates; i++)
+        if (d->rates[i].n == n && d->rates[i].secs == secs)
             return;
-    if (d->nrates < POLICY_MAX_RATES)
-        d->rates[d->nrates++] = (struct policy_rate){.n = v->max, .secs = v->secs};
+    if (d->nrates < POLICY_MAX_RATES) {
+        d->rates[d->nrates++] = (struct policy_rate){.n = n, .secs = secs};
+        return;
+    }
+    if (n < last->n)
+        last->n = n;
+    if (secs > last->secs)
+        last->secs = secs;
 }
 
 /* Takes V in for its setting: once decided (first value wins) only what could be demanded of another host still counts,
@@ -145,9 +152,9 @@ static void take(struct demands *d, const struct block *b, const struct value *v
     if (closed[s] || (m == BLOCK_HOLDS && decided[s]))
         return;
     if (s == SET_RATE) {
-        add_rate(d, v);
+        add_rate(d, v->max, v->secs);
     } else if (s == SET_KEYS) {
-        if (!key_list_match(&v->keys, f)) {
+        if (key_known(f) && !key_list_match(&v->keys, f)) {
             if (d->keys_ok)
                 d->by[s] = one;
             d->keys_ok = false;
@@ -223,9 +230,9 @@ void policy_evaluate(const struct policy_set *p, const struct policy_facts *f,
 {
     struct demands d, admin;
 
-    rules_judge(&p->user, f, &d);
+    rules_judge(&p->person->rules, f, &d);
     if (p->has_admin) {
-        rules_judge(&p->admin, f, &admin);
+        rules_judge(&p->admin->rules, f, &admin);
         for (unsigned s = 0; s < SET_COUNT; s++) {
             bool persons = s == SET_NOTIFY || s == SET_TIMEOUT;
 
@@ -236,12 +243,13 @@ void policy_evaluate(const struct policy_set *p, const struct policy_facts *f,
                 demand_meet((enum policy_setting)s, &d.by[s], &admin.by[s]);
             }
         }
-        for (size_t i = 0; i < admin.nrates && d.nrates < POLICY_MAX_RATES; i++)
-            d.rates[d.nrates++] = admin.rates[i];
+        for (size_t i = 0; i < admin.nrates; i++)
+            add_rate(&d, admin.rates[i].n, admin.rates[i].secs);
         d.keys_ok = d.keys_ok && admin.keys_ok;
     }
 
     *v = (struct policy_verdict){.allow = true,
+                                 .keys_ok = d.keys_ok,
                                  .touch = TOUCH_NONE,
                                  .pin = POLICY_PIN_SESSION,
                                  .notify = true,

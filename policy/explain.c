@@ -27,10 +27,10 @@ void policy_print(const struct policy_set *p, FILE *f)
     if (p->has_admin) {
         fprintf(f,
                 "# the administrator's floor: its demands are met whatever the rules below say\n");
-        print_rules(&p->admin, f);
+        print_rules(&p->admin->rules, f);
         fprintf(f, "\n");
     }
-    print_rules(&p->user, f);
+    print_rules(&p->person->rules, f);
 }
 
 static void put_duration(FILE *f, unsigned secs)
@@ -51,7 +51,8 @@ static void put_duration(FILE *f, unsigned secs)
         fprintf(f, "%us", secs);
 }
 
-static void put_value(FILE *f, enum policy_setting s, const struct policy_verdict *v)
+static void put_value(FILE *f, enum policy_setting s, const struct policy_verdict *v,
+                      const struct policy_facts *facts)
 {
     static const char *const standin[] = {"confirm", "fido", "deny"};
     static const char *const afteruse[] = {"leave where the token enforces touch, else drop",
@@ -98,9 +99,9 @@ static void put_value(FILE *f, enum policy_setting s, const struct policy_verdic
         break;
     case SET_KEYS:
         fputs(v->src[SET_KEYS].file == NULL ? "all"
-              : v->why != NULL && strstr(v->why, "Keys") != NULL && !v->allow
-                  ? "not this key"
-                  : "this key is among them",
+              : !key_known(facts) ? "only those listed there; which key it is was not told"
+              : v->keys_ok        ? "this key is among them"
+                                  : "not this key",
               f);
         break;
     case SET_NOTIFY:
@@ -138,13 +139,7 @@ static void explain_blocks(const struct rules *r, const struct policy_facts *fac
             fprintf(out, "could apply: the destination is not proven or has no name, so the "
                          "stricter value counts\n");
         else
-            fprintf(out, "skipped: %s%s%s\n", failed->negated ? "!" : "",
-                    failed->negated ? criterion_name(failed->kind) : "",
-                    fact != NULL && failed->negated ? ""
-                    : fact != NULL                  ? fact
-                                                    : "");
-        if (m == BLOCK_NO && failed->negated && fact != NULL)
-            fprintf(out, "      (%s)\n", fact);
+            fprintf(out, "skipped: %s\n", fact != NULL ? fact : "out of memory");
         gpgrt_free(fact);
     }
 }
@@ -156,7 +151,7 @@ void policy_explain(const struct policy_set *p, const struct policy_facts *f, FI
     policy_evaluate(p, f, &v);
     for (unsigned s = 0; s < SET_COUNT; s++) {
         fprintf(out, "%-10s", setting_name((enum policy_setting)s));
-        put_value(out, (enum policy_setting)s, &v);
+        put_value(out, (enum policy_setting)s, &v, f);
         fprintf(out, "  (");
         put_source(out, &v.src[s]);
         fprintf(out, ")\n");
@@ -166,6 +161,6 @@ void policy_explain(const struct policy_set *p, const struct policy_facts *f, FI
                      "it could be any host.\n");
     fprintf(out, "\nRules, in order:\n");
     if (p->has_admin)
-        explain_blocks(&p->admin, f, out);
-    explain_blocks(&p->user, f, out);
+        explain_blocks(&p->admin->rules, f, out);
+    explain_blocks(&p->person->rules, f, out);
 }

@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_FILE (1024u * 1024u)
+#define MAX_FILE  (1024u * 1024u)
+#define MAX_LINKS 40u
 
 static char *check_owner(const char *path, const struct stat *st, uid_t uid)
 {
@@ -22,25 +23,105 @@ static char *check_owner(const char *path, const struct stat *st, uid_t uid)
     return NULL;
 }
 
-/* Whoever can rename a directory on the way can put another file in place. */
-static char *check_directories(const char *path, uid_t uid)
+/* A link in a directory that all may write (/tmp) is not ours because what it leads to is. */
+static char *check_link(const char *path, const struct stat *st, uid_t uid)
 {
-    char real[PATH_MAX];
-    char *problem = NULL, *slash;
+    if (st->st_uid == 0 || st->st_uid == uid)
+        return NULL;
+    return gpgrt_bsprintf("the symbolic link %s belongs to uid %lu; it must be yours or root's",
+                          path, (unsigned long)st->st_uid);
+}
+
+/* The way to a file, walked as the kernel walks it. */
+struct way {
+    char *dir;  /* so far; without links */
+    char *rest; /* of the path */
+};
+
+static char *failed(const char *path, int error)
+{
+    return gpgrt_bsprintf("%s: %s", path, strerror(error));
+}
+
+static bool replace(char **s, char *with)
+{
+    gpgrt_free(*s);
+    *s = with;
+    return with != NULL;
+}
+
+/* Goes on from the symbolic link PATH. */
+static bool follow(struct way *w, const char *path)
+{
+    char target[PATH_MAX];
+    ssize_t n = readlink(path, target, sizeof target - 1);
+
+    if (n <= 0)
+        return false;
+    target[n] = '\0';
+    return replace(&w->rest, gpgrt_bsprintf("%s/%s", target, w->rest)) &&
+           (target[0] != '/' || replace(&w->dir, gpgrt_strdup("/")));
+}
+
+/* One step from w->dir to the next part of the path. DONE: it was the last. */
+static char *step(struct way *w, uid_t uid, unsigned *links, bool *done)
+{
+    const char *s = w->rest + strspn(w->rest, "/");
+    size_t n = strcspn(s, "/");
+    char *next = NULL, *problem = NULL;
     struct stat st;
 
-    if (realpath(path, real) == NULL)
-        return gpgrt_strdup(strerror(errno));
-    while (problem == NULL && (slash = strrchr(real, '/')) != NULL) {
-        bool root = slash == real;
-
-        slash[root ? 1 : 0] = '\0';
-        if (stat(real, &st) != 0)
-            return gpgrt_bsprintf("%s: %s", real, strerror(errno));
-        problem = check_owner(real, &st, uid);
-        if (root)
-            break;
+    if (stat(w->dir, &st) != 0)
+        return failed(w->dir, errno);
+    problem = check_owner(w->dir, &st, uid);
+    *done = n == 0;
+    if (problem != NULL || *done)
+        return problem;
+    if (n == 1 && s[0] == '.') {
+        next = gpgrt_strdup(w->dir);
+    } else if (n == 2 && strncmp(s, "..", 2) == 0) {
+        next = gpgrt_bsprintf("%.*s", (int)(strrchr(w->dir, '/') - w->dir), w->dir);
+        if (next != NULL && next[0] == '\0')
+            replace(&next, gpgrt_strdup("/"));
+    } else {
+        next = gpgrt_bsprintf("%s%s%.*s", w->dir, w->dir[1] != '\0' ? "/" : "", (int)n, s);
     }
+    if (next == NULL || !replace(&w->rest, gpgrt_strdup(s + n))) {
+        problem = gpgrt_strdup(strerror(ENOMEM));
+    } else if (lstat(next, &st) != 0) {
+        problem = failed(next, errno);
+    } else if (S_ISLNK(st.st_mode)) {
+        problem = check_link(next, &st, uid);
+        if (problem == NULL && (++*links > MAX_LINKS || !follow(w, next)))
+            problem = failed(next, *links > MAX_LINKS ? ELOOP : errno);
+    } else if (S_ISDIR(st.st_mode)) {
+        replace(&w->dir, next);
+        next = NULL;
+    } else {
+        *done = true;
+    }
+    gpgrt_free(next);
+    return problem;
+}
+
+/* Whoever can rename a directory on the way, or point a link of it elsewhere, can put another file in
+ * place. */
+static char *check_directories(const char *path, uid_t uid)
+{
+    char cwd[PATH_MAX] = "";
+    struct way w = {.dir = gpgrt_strdup("/")};
+    unsigned links = 0;
+    bool done = false;
+    char *problem = NULL;
+
+    if (path[0] != '/' && getcwd(cwd, sizeof cwd) == NULL)
+        problem = gpgrt_strdup(strerror(errno));
+    w.rest = gpgrt_bsprintf("%s/%s", cwd, path);
+    while (problem == NULL && !done)
+        problem = w.dir != NULL && w.rest != NULL ? step(&w, uid, &links, &done)
+                                                  : gpgrt_strdup(strerror(ENOMEM));
+    gpgrt_free(w.dir);
+    gpgrt_free(w.rest);
     return problem;
 }
 
@@ -54,8 +135,12 @@ bool policy_read_file(const char *path, uid_t uid, bool optional, char **text, s
 
     *problem = NULL;
     if (fd < 0) {
-        if (!optional || (errno != ENOENT && errno != ENOTDIR))
-            *problem = gpgrt_strdup(strerror(errno));
+        int error = errno;
+
+        if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && error == ENOENT)
+            *problem = gpgrt_strdup("this symbolic link leads to nothing");
+        else if (!optional || (error != ENOENT && error != ENOTDIR))
+            *problem = gpgrt_strdup(strerror(error));
         return false;
     }
     if (fstat(fd, &st) != 0)

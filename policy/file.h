@@ -6,9 +6,10 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* The file's text (gpgrt_free). File and every directory above it must be owned by UID or root and be writable by neither
- * group nor others (a sticky directory such as /tmp is fine above), as ssh asks of its own. False: *PROBLEM says why
- * (gpgrt_free), or is NULL for a missing file when that is fine (OPTIONAL). */
+/* The file's text (gpgrt_free). File, every directory and every symbolic link on the way to it must be owned by UID or
+ * root; file and directories must be writable by neither group nor others (a sticky directory such as /tmp is fine above).
+ * False: *PROBLEM says why (gpgrt_free), or is NULL for a missing file when that is fine (OPTIONAL); a symbolic link that
+ * leads nowhere is no missing file. */
 bool policy_read_file(const char *path, uid_t uid, bool optional, char **text, size_t *len,
                       char **problem);
 

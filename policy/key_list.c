@@ -1,8 +1,7 @@
+#include "policy/file.h"
 #include "policy/rules.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -11,27 +10,48 @@ static bool is_hex(const char *s, size_t n)
     return strlen(s) == n && strspn(s, "0123456789abcdefABCDEF") == n;
 }
 
-/* The base64 part of the first key line of a public-key file; NULL if there is none. */
-static char *blob_of_file(const char *path, int *error)
+/* The base64 part of the first key line of TEXT (which is cut up); NULL if there is none. */
+static char *first_blob(char *text)
 {
-    char *line = NULL, *blob = NULL;
-    size_t cap = 0;
-    FILE *f = fopen(path, "re");
+    char *lines = NULL;
 
-    *error = 0;
-    if (f == NULL) {
-        *error = errno;
-        return NULL;
-    }
-    while (blob == NULL && getline(&line, &cap, f) >= 0) {
-        char *save = NULL, *type = strtok_r(line, " \t\r\n", &save);
-        char *b64 = type != NULL && type[0] != '#' ? strtok_r(NULL, " \t\r\n", &save) : NULL;
+    for (char *line = strtok_r(text, "\r\n", &lines); line != NULL;
+         line = strtok_r(NULL, "\r\n", &lines)) {
+        char *words = NULL, *type = strtok_r(line, " \t", &words);
+        char *b64 = type != NULL && type[0] != '#' ? strtok_r(NULL, " \t", &words) : NULL;
 
         if (b64 != NULL && strncmp(b64, "AAAA", 4) == 0)
-            blob = gpgrt_strdup(b64);
+            return gpgrt_strdup(b64);
     }
-    free(line);
-    fclose(f);
+    return NULL;
+}
+
+/* The blob in the public-key file NAME, whose content is a part of the policy: not everybody may write it. */
+static char *blob_of_file(const char *name, const struct word *word, const struct line *l,
+                          const struct key_sources *sources, struct reporter *r)
+{
+    char *path = name[0] == '~'
+                     ? gpgrt_bsprintf("%s%s", sources->home != NULL ? sources->home : "", name + 1)
+                     : gpgrt_strdup(name);
+    char *text = NULL, *problem = NULL, *blob = NULL;
+    size_t len;
+
+    if (path == NULL) {
+        r->out_of_memory = true;
+        return NULL;
+    }
+    if (policy_read_file(path, sources->uid, false, &text, &len, &problem)) {
+        blob = first_blob(text);
+        if (blob == NULL)
+            report(r, l, word->column, "%s: no public key in this file", path);
+        else if (sources->used != NULL)
+            sources->used(sources->arg, path, blob);
+    } else {
+        report(r, l, word->column, "%s: %s", path, problem != NULL ? problem : "cannot be read");
+    }
+    gpgrt_free(problem);
+    gpgrt_free(text);
+    gpgrt_free(path);
     return blob;
 }
 
@@ -48,30 +68,21 @@ static enum key_item_kind kind_of(const char *s)
     return strchr(s, '/') != NULL ? ITEM_SLOT : ITEM_COMMENT;
 }
 
-void key_list_add(struct key_list *k, const struct word *word, const struct line *l,
-                  const char *home, struct reporter *r)
+static void add_item(struct key_list *k, const struct word *word, const struct line *l,
+                     const struct key_sources *sources, struct reporter *r)
 {
     bool negated = word->text[0] == '!';
     const char *s = word->text + negated;
     struct key_item item = {.kind = kind_of(s), .negated = negated}, *more;
-    char *path;
-    int error;
 
     if (s[0] == '\0') {
         report(r, l, word->column, "an empty key name");
         return;
     }
     if (item.kind == ITEM_FILE) {
-        path =
-            s[0] == '~' ? gpgrt_bsprintf("%s%s", home != NULL ? home : "", s + 1) : gpgrt_strdup(s);
-        item.text = path != NULL ? blob_of_file(path, &error) : NULL;
-        if (path != NULL && item.text == NULL) {
-            report(r, l, word->column, "%s: %s", path,
-                   error != 0 ? strerror(error) : "no public key in this file");
-            gpgrt_free(path);
+        item.text = blob_of_file(s, word, l, sources, r);
+        if (item.text == NULL)
             return;
-        }
-        gpgrt_free(path);
     } else {
         item.text = gpgrt_strdup(s);
     }
@@ -83,6 +94,27 @@ void key_list_add(struct key_list *k, const struct word *word, const struct line
     }
     k->items = more;
     k->items[k->n++] = item;
+}
+
+size_t key_list_add(struct key_list *k, const struct word *word, const struct line *l,
+                    const struct key_sources *sources, struct reporter *r)
+{
+    char *copy = gpgrt_strdup(word->text);
+    size_t plain = 0;
+
+    if (copy == NULL)
+        r->out_of_memory = true;
+    for (char *s = copy, *end; s != NULL; s = end) {
+        struct word item = {.text = s, .column = word->column + (unsigned)(s - copy)};
+
+        end = strchr(s, ',');
+        if (end != NULL)
+            *end++ = '\0';
+        add_item(k, &item, l, sources, r);
+        plain += s[0] != '!';
+    }
+    gpgrt_free(copy);
+    return plain;
 }
 
 static const char *canonical_slot(const char *s)
@@ -156,6 +188,12 @@ static bool item_matches(const struct key_item *item, const struct policy_facts 
     return false;
 }
 
+bool key_known(const struct policy_facts *f)
+{
+    return f->key_fpr != NULL || f->key_grip != NULL || f->key_openpgp != NULL ||
+           f->key_b64 != NULL || f->key_comment != NULL || f->ntokens > 0;
+}
+
 bool key_list_match(const struct key_list *k, const struct policy_facts *f)
 {
     bool found = false;
@@ -168,6 +206,35 @@ bool key_list_match(const struct key_list *k, const struct policy_facts *f)
         found = true;
     }
     return found;
+}
+
+bool key_list_copy(const struct key_list *from, struct key_list *to)
+{
+    *to = (struct key_list){0};
+    if (from->n == 0)
+        return true;
+    to->items = gpgrt_calloc(from->n, sizeof *to->items);
+    if (to->items == NULL)
+        return false;
+    for (; to->n < from->n; to->n++) {
+        struct key_item *item = &to->items[to->n];
+
+        *item = from->items[to->n];
+        item->text = gpgrt_strdup(item->text);
+        if (item->text == NULL)
+            return false;
+    }
+    return true;
+}
+
+bool key_list_same(const struct key_list *a, const struct key_list *b)
+{
+    bool same = a->n == b->n;
+
+    for (size_t i = 0; i < a->n && same; i++)
+        same = a->items[i].kind == b->items[i].kind && a->items[i].negated == b->items[i].negated &&
+               strcmp(a->items[i].text, b->items[i].text) == 0;
+    return same;
 }
 
 void key_list_free(struct key_list *k)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_DEPTH 16
 
@@ -36,8 +36,28 @@ static void free_strings(char **list)
     gpgrt_free(list);
 }
 
+static char **join_strings(char *const *a, char *const *b)
+{
+    char **list = NULL;
+    bool ok = true;
+
+    for (size_t i = 0; a != NULL && a[i] != NULL && ok; i++)
+        ok = add_string(&list, a[i]);
+    for (size_t i = 0; b != NULL && b[i] != NULL && ok; i++)
+        ok = add_string(&list, b[i]);
+    if (ok && list == NULL)
+        list = gpgrt_calloc(1, sizeof *list);
+    if (!ok) {
+        free_strings(list);
+        return NULL;
+    }
+    return list;
+}
+
+/* --- one side's files ------------------------------------------------------------------------------------ */
+
 struct loading {
-    struct policy_set *set;
+    struct part *part;
     struct parser parser;
     uid_t uid;
     gcry_md_hd_t hash;
@@ -46,6 +66,28 @@ struct loading {
 };
 
 static void load_file(struct loading *ld, const char *path, bool optional);
+
+static int glob_failed(const char *path, int error)
+{
+    (void)path;
+    return error != ENOENT && error != ENOTDIR;
+}
+
+/* Reads what PATTERN fits; false when nothing does. What cannot be looked at is a problem, not nothing. */
+static bool load_glob(struct loading *ld, const char *pattern)
+{
+    glob_t g = {0};
+    int rc = glob(pattern, 0, glob_failed, &g);
+
+    if (rc == GLOB_ABORTED)
+        report_file(ld->parser.reporter, pattern, "%s", strerror(errno));
+    else if (rc == GLOB_NOSPACE)
+        ld->parser.reporter->out_of_memory = true;
+    for (size_t j = 0; rc == 0 && j < g.gl_pathc; j++)
+        load_file(ld, g.gl_pathv[j], false);
+    globfree(&g);
+    return rc != GLOB_NOMATCH;
+}
 
 static void include(void *arg, const struct line *l)
 {
@@ -57,26 +99,19 @@ static void include(void *arg, const struct line *l)
         return;
     }
     for (size_t i = 1; i < l->n; i++) {
-        const char *name = l->words[i].text;
-        const char *dir = ld->dir;
+        const char *name = l->words[i].text, *home = ld->parser.sources.home;
         char *path;
-        glob_t g;
 
         if (strncmp(name, "~/", 2) == 0)
-            path = gpgrt_bsprintf("%s%s", ld->parser.home != NULL ? ld->parser.home : "", name + 1);
+            path = gpgrt_bsprintf("%s%s", home != NULL ? home : "", name + 1);
         else
-            path = name[0] == '/' ? gpgrt_strdup(name) : gpgrt_bsprintf("%s/%s", dir, name);
+            path = name[0] == '/' ? gpgrt_strdup(name) : gpgrt_bsprintf("%s/%s", ld->dir, name);
         if (path == NULL) {
             ld->parser.reporter->out_of_memory = true;
             return;
         }
-        if (glob(path, 0, NULL, &g) == 0) {
-            for (size_t j = 0; j < g.gl_pathc; j++)
-                load_file(ld, g.gl_pathv[j], false);
-            globfree(&g);
-        } else if (strpbrk(path, "*?[") == NULL) {
+        if (!load_glob(ld, path) && strpbrk(path, "*?[") == NULL)
             report(ld->parser.reporter, l, l->words[i].column, "%s: %s", path, strerror(ENOENT));
-        }
         gpgrt_free(path);
     }
 }
@@ -87,7 +122,7 @@ static void load_file(struct loading *ld, const char *path, bool optional)
     char *text = NULL, *dir = NULL, *problem = NULL;
     size_t len = 0;
 
-    if (!add_string(&ld->set->files, path)) {
+    if (!add_string(&ld->part->files, path)) {
         ld->parser.reporter->out_of_memory = true;
         return;
     }
@@ -117,81 +152,187 @@ static void load_file(struct loading *ld, const char *path, bool optional)
 static void load_admin_dir(struct loading *ld, const char *dir)
 {
     char *pattern = gpgrt_bsprintf("%s/*.conf", dir);
-    glob_t g;
 
-    if (pattern == NULL || !add_string(&ld->set->files, dir)) {
+    if (pattern == NULL || !add_string(&ld->part->files, dir))
         ld->parser.reporter->out_of_memory = true;
-    } else if (glob(pattern, 0, NULL, &g) == 0) {
-        for (size_t i = 0; i < g.gl_pathc; i++)
-            load_file(ld, g.gl_pathv[i], false);
-        globfree(&g);
-    }
+    else
+        (void)load_glob(ld, pattern);
     gpgrt_free(pattern);
 }
+
+/* The key in a file that a rule names belongs to what the rule says. */
+static void key_used(void *arg, const char *path, const char *blob)
+{
+    struct loading *ld = arg;
+
+    if (!add_string(&ld->part->files, path))
+        ld->parser.reporter->out_of_memory = true;
+    gcry_md_write(ld->hash, path, strlen(path) + 1);
+    gcry_md_write(ld->hash, blob, strlen(blob) + 1);
+}
+
+static gpg_error_t begin(struct loading *ld, struct reporter *r, const char *home, uid_t uid)
+{
+    gpg_error_t err;
+
+    *ld = (struct loading){.part = gpgrt_calloc(1, sizeof *ld->part), .uid = uid};
+    if (ld->part == NULL)
+        return gpg_error_from_syserror();
+    ld->part->refs = 1;
+    ld->parser = (struct parser){
+        .rules = &ld->part->rules,
+        .sources = {.home = home, .uid = uid, .used = key_used, .arg = ld},
+        .reporter = r,
+        .arg = ld,
+        .outer = NO_BLOCK,
+    };
+    err = gcry_md_open(&ld->hash, GCRY_MD_SHA256, 0);
+    if (err != 0) {
+        gpgrt_free(ld->part);
+        ld->part = NULL;
+    }
+    return err;
+}
+
+static struct part *end(struct loading *ld)
+{
+    memcpy(ld->part->hash, gcry_md_read(ld->hash, GCRY_MD_SHA256), sizeof ld->part->hash);
+    gcry_md_close(ld->hash);
+    return ld->part;
+}
+
+static void part_unref(struct part *p)
+{
+    if (p == NULL || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    rules_free(&p->rules);
+    free_strings(p->files);
+    gpgrt_free(p);
+}
+
+static gpg_error_t load_admin(const struct policy_paths *paths, struct reporter *r,
+                              struct part **out)
+{
+    struct loading ld;
+    gpg_error_t err =
+        begin(&ld, r, paths != NULL ? paths->home : NULL, paths != NULL ? paths->uid : getuid());
+
+    if (err != 0)
+        return err;
+    ld.parser.include = include;
+    if (paths != NULL && paths->admin_file != NULL)
+        load_file(&ld, paths->admin_file, true);
+    if (paths != NULL && paths->admin_dir != NULL)
+        load_admin_dir(&ld, paths->admin_dir);
+    *out = end(&ld);
+    return 0;
+}
+
+static void put_tail(struct loading *ld)
+{
+    ld->parser.include = NULL;
+    parse_text(&ld->parser, "built-in", policy_tail, strlen(policy_tail));
+}
+
+static gpg_error_t load_person(const struct policy_paths *paths, struct reporter *r,
+                               struct part **out)
+{
+    struct loading ld;
+    gpg_error_t err = begin(&ld, r, paths->home, paths->uid);
+
+    if (err != 0)
+        return err;
+    ld.parser.include = include;
+    if (paths->user_file != NULL)
+        load_file(&ld, paths->user_file, true);
+    put_tail(&ld);
+    *out = end(&ld);
+    return 0;
+}
+
+static gpg_error_t load_person_text(const char *name, const char *text, size_t len,
+                                    const char *home, struct reporter *r, struct part **out)
+{
+    struct loading ld;
+    gpg_error_t err = begin(&ld, r, home, getuid());
+
+    if (err != 0)
+        return err;
+    gcry_md_write(ld.hash, text, len);
+    parse_text(&ld.parser, name, text, len);
+    put_tail(&ld);
+    *out = end(&ld);
+    return 0;
+}
+
+/* --- the set --------------------------------------------------------------------------------------------- */
 
 /* Host names without pattern characters: candidates for hashed known_hosts entries. */
 static bool collect_hosts(struct policy_set *p, const struct rules *r)
 {
+    struct list_item item;
+
     for (size_t i = 0; i < r->n; i++)
         for (size_t j = 0; j < r->blocks[i].ncriteria; j++) {
             const struct criterion *c = &r->blocks[i].criteria[j];
-            char *copy, *save = NULL;
-            bool ok = true;
+            const char *list = c->list;
 
-            if ((c->kind != CRIT_HOST && c->kind != CRIT_VIA) || c->list == NULL)
+            if ((c->kind != CRIT_HOST && c->kind != CRIT_VIA) || list == NULL)
                 continue;
-            copy = gpgrt_strdup(c->list);
-            if (copy == NULL)
-                return false;
-            for (char *s = strtok_r(copy, ",", &save); s != NULL && ok;
-                 s = strtok_r(NULL, ",", &save)) {
-                s += *s == '!';
-                if (strpbrk(s, "*?") == NULL && strncasecmp(s, "SHA256:", 7) != 0)
-                    ok = add_string(&p->hosts, s);
-            }
-            gpgrt_free(copy);
-            if (!ok)
-                return false;
+            while (list_next(&list, &item))
+                if (strpbrk(item.text, "*?") == NULL && strncasecmp(item.text, "SHA256:", 7) != 0 &&
+                    !add_string(&p->hosts, item.text))
+                    return false;
         }
     return true;
 }
 
-static gpg_error_t finish(struct loading *ld, struct policy_set **out)
+static void put_hex(char *out, const unsigned char *digest)
 {
-    struct reporter *r = ld->parser.reporter;
-    struct policy_set *p = ld->set;
-    const unsigned char *digest;
-
-    ld->parser.rules = &p->user;
-    ld->parser.include = NULL;
-    parse_text(&ld->parser, "built-in", policy_tail, strlen(policy_tail));
-    p->has_admin = p->admin.n > 0;
-    if (!r->out_of_memory && (!collect_hosts(p, &p->admin) || !collect_hosts(p, &p->user)))
-        r->out_of_memory = true;
-    digest = gcry_md_read(ld->hash, GCRY_MD_SHA256);
     for (size_t i = 0; i < 32; i++)
-        snprintf(p->hash + 2 * i, 3, "%02x", digest[i]);
-    gcry_md_close(ld->hash);
-    if (r->out_of_memory || r->errors->n > 0) {
-        policy_unref(p);
-        return gpg_error(r->out_of_memory ? GPG_ERR_ENOMEM : GPG_ERR_SYNTAX);
+        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
+/* Takes over both parts. */
+static gpg_error_t make_set(struct part *admin, struct part *person, struct policy_set **out)
+{
+    struct policy_set *p = gpgrt_calloc(1, sizeof *p);
+    uint8_t both[64], digest[32];
+
+    if (p == NULL) {
+        gpg_error_t err = gpg_error_from_syserror();
+
+        part_unref(admin);
+        part_unref(person);
+        return err;
     }
+    *p = (struct policy_set){
+        .admin = admin, .person = person, .has_admin = admin->rules.n > 0, .refs = 1};
+    p->files = join_strings(admin->files, person->files);
+    if (p->files == NULL || !collect_hosts(p, &admin->rules) || !collect_hosts(p, &person->rules)) {
+        policy_unref(p);
+        return gpg_error(GPG_ERR_ENOMEM);
+    }
+    memcpy(both, admin->hash, 32);
+    memcpy(both + 32, person->hash, 32);
+    gcry_md_hash_buffer(GCRY_MD_SHA256, digest, both, sizeof both);
+    put_hex(p->hash, digest);
+    put_hex(p->person_hash, person->hash);
     *out = p;
     return 0;
 }
 
-static gpg_error_t begin(struct loading *ld, struct reporter *r, const char *home)
+static gpg_error_t finish(gpg_error_t err, struct reporter *r, struct part *admin,
+                          struct part *person, struct policy_set **out)
 {
-    gpg_error_t err;
-
-    *ld = (struct loading){.set = gpgrt_calloc(1, sizeof *ld->set)};
-    if (ld->set == NULL)
-        return gpg_error_from_syserror();
-    ld->set->refs = 1;
-    ld->parser = (struct parser){.home = home, .reporter = r, .arg = ld};
-    err = gcry_md_open(&ld->hash, GCRY_MD_SHA256, 0);
-    if (err != 0)
-        policy_unref(ld->set);
+    if (err == 0 && r->out_of_memory)
+        err = gpg_error(GPG_ERR_ENOMEM);
+    if (err == 0 && r->errors->n > 0)
+        err = gpg_error(GPG_ERR_SYNTAX);
+    if (err == 0)
+        return make_set(admin, person, out);
+    part_unref(admin);
+    part_unref(person);
     return err;
 }
 
@@ -199,37 +340,36 @@ gpg_error_t policy_load(const struct policy_paths *paths, struct policy_set **ou
                         struct policy_errors *errors)
 {
     struct reporter r = {.errors = errors};
-    struct loading ld;
-    gpg_error_t err = begin(&ld, &r, paths->home);
+    struct part *admin = NULL, *person = NULL;
+    gpg_error_t err = load_admin(paths, &r, &admin);
 
-    if (err != 0)
-        return err;
-    ld.uid = paths->uid;
-    ld.parser.include = include;
-    ld.parser.rules = &ld.set->admin;
-    if (paths->admin_file != NULL)
-        load_file(&ld, paths->admin_file, true);
-    if (paths->admin_dir != NULL)
-        load_admin_dir(&ld, paths->admin_dir);
-    ld.parser.rules = &ld.set->user;
-    if (paths->user_file != NULL)
-        load_file(&ld, paths->user_file, true);
-    return finish(&ld, out);
+    if (err == 0)
+        err = load_person(paths, &r, &person);
+    return finish(err, &r, admin, person, out);
 }
 
 gpg_error_t policy_load_text(const char *name, const char *text, size_t len, const char *home,
                              struct policy_set **out, struct policy_errors *errors)
 {
     struct reporter r = {.errors = errors};
-    struct loading ld;
-    gpg_error_t err = begin(&ld, &r, home);
+    struct part *admin = NULL, *person = NULL;
+    gpg_error_t err = load_admin(NULL, &r, &admin);
 
-    if (err != 0)
-        return err;
-    gcry_md_write(ld.hash, text, len);
-    ld.parser.rules = &ld.set->user;
-    parse_text(&ld.parser, name, text, len);
-    return finish(&ld, out);
+    if (err == 0)
+        err = load_person_text(name, text, len, home, &r, &person);
+    return finish(err, &r, admin, person, out);
+}
+
+static struct part *part_ref(struct part *p)
+{
+    __atomic_add_fetch(&p->refs, 1, __ATOMIC_RELAXED);
+    return p;
+}
+
+gpg_error_t policy_join(const struct policy_set *admins, const struct policy_set *persons,
+                        struct policy_set **out)
+{
+    return make_set(part_ref(admins->admin), part_ref(persons->person), out);
 }
 
 struct policy_set *policy_ref(struct policy_set *p)
@@ -243,8 +383,8 @@ void policy_unref(struct policy_set *p)
 {
     if (p == NULL || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    rules_free(&p->admin);
-    rules_free(&p->user);
+    part_unref(p->admin);
+    part_unref(p->person);
     free_strings(p->files);
     free_strings(p->hosts);
     gpgrt_free(p);
@@ -255,11 +395,16 @@ const char *policy_hash(const struct policy_set *p)
     return p->hash;
 }
 
+const char *policy_person_hash(const struct policy_set *p)
+{
+    return p->person_hash;
+}
+
 static const char *const nothing[] = {NULL};
 
 const char *const *policy_files(const struct policy_set *p)
 {
-    return p->files != NULL ? (const char *const *)p->files : nothing;
+    return (const char *const *)p->files;
 }
 
 const char *const *policy_literal_hosts(const struct policy_set *p)

@@ -14,23 +14,6 @@ const char policy_tail[] = "Match use raw\n"
                            "    StandIn  confirm\n"
                            "    Pin      session\n";
 
-static struct block *add_block(struct parser *p, const char *file, unsigned line, const char *head)
-{
-    struct rules *r = p->rules;
-    struct block *more = gpgrt_realloc(r->blocks, (r->n + 1) * sizeof *more);
-    char *copy = gpgrt_strdup(head);
-
-    if (more != NULL)
-        r->blocks = more;
-    if (more == NULL || copy == NULL) {
-        gpgrt_free(copy);
-        p->reporter->out_of_memory = true;
-        return NULL;
-    }
-    more[r->n] = (struct block){.file = file, .line = line, .head = copy};
-    return &more[r->n++];
-}
-
 /* Rules outlive the texts: the names that they refer to are kept with them. */
 static const char *keep_name(struct parser *p, const char *name)
 {
@@ -54,6 +37,16 @@ static const char *keep_name(struct parser *p, const char *name)
     return r->names[n] != NULL ? r->names[n] : "";
 }
 
+/* --- blocks ------------------------------------------------------------------------------------------------ */
+
+/* One file being read. */
+struct context {
+    struct parser *p;
+    const char *file;
+    size_t outer,
+        block; /* indices: the block that this file is included in, the one that settings go to */
+};
+
 static char *trimmed(const char *raw)
 {
     const char *end;
@@ -65,52 +58,121 @@ static char *trimmed(const char *raw)
     return gpgrt_bsprintf("%.*s", (int)(end - raw), raw);
 }
 
-static void begin_block(struct parser *p, const struct line *l, const char *file)
+/* "Host a b" as Match would have it: "host a,b". */
+static char *as_match(const struct line *l)
 {
-    char *head = trimmed(l->raw);
-    struct block *b = head != NULL ? add_block(p, file, l->number, head) : NULL;
+    bool host = strcasecmp(l->words[0].text, "Host") == 0;
+    char *text = gpgrt_strdup(host ? "host" : "");
 
-    gpgrt_free(head);
-    if (b == NULL)
-        return;
-    criteria_parse(l, strcasecmp(l->words[0].text, "Host") == 0, p->home, &b->criteria,
-                   &b->ncriteria, p->reporter);
+    for (size_t i = 1; i < l->n && text != NULL; i++) {
+        const char *w = l->words[i].text, *quote = strpbrk(w, " \t#") != NULL ? "\"" : "";
+        char *more = gpgrt_bsprintf("%s%s%s%s%s", text,
+                                    host && i > 1   ? ","
+                                    : i > 1 || host ? " "
+                                                    : "",
+                                    quote, w, quote);
+
+        gpgrt_free(text);
+        text = more;
+    }
+    return text;
+}
+
+static void set_flags(struct block *b)
+{
     for (size_t i = 0; i < b->ncriteria; i++) {
         const struct criterion *c = &b->criteria[i];
 
-        if (c->kind == CRIT_HOST)
-            b->names_host = true;
         if ((c->kind == CRIT_UNBOUND && !c->negated) ||
             (c->kind == CRIT_PROOF && !c->negated && c->proofs == 1u << PROOF_NONE))
             b->names_unbound = true;
     }
 }
 
-static void add_value(struct parser *p, const struct value *v, const char *file)
+/* A block whose criteria are OUTER's (an index) and B's own, and makes it the one that settings go
+ * to. Takes over what B owns. */
+static void add_block(struct context *c, struct block *b, size_t outer)
 {
-    struct rules *r = p->rules;
-    struct block *b = r->n > 0 ? &r->blocks[r->n - 1] : NULL;
-    struct value *more;
+    struct rules *r = c->p->rules;
+    struct block *more = gpgrt_realloc(r->blocks, (r->n + 1) * sizeof *more);
+    bool ok = more != NULL && b->head != NULL && b->match != NULL;
 
-    /* Before the first block of a file: holds for everything, as in ssh_config. */
-    if (b == NULL || b->file != file)
-        b = add_block(p, file, v->line, "");
+    if (more != NULL)
+        r->blocks = more;
+    if (ok && outer != NO_BLOCK && r->blocks[outer].ncriteria > 0) {
+        const struct block *o = &r->blocks[outer];
+        char *match = gpgrt_bsprintf("%s%s%s", o->match, b->match[0] != '\0' ? " " : "", b->match);
+        char *head = b->ncriteria > 0 ? gpgrt_bsprintf("Match %s", match) : gpgrt_strdup(o->head);
+
+        ok = head != NULL && match != NULL &&
+             criteria_prepend(o->criteria, o->ncriteria, &b->criteria, &b->ncriteria);
+        gpgrt_free(b->head);
+        gpgrt_free(b->match);
+        b->head = head;
+        b->match = match;
+    }
+    if (!ok) {
+        c->p->reporter->out_of_memory = true;
+        criteria_free(b->criteria, b->ncriteria);
+        gpgrt_free(b->head);
+        gpgrt_free(b->match);
+        return;
+    }
+    set_flags(b);
+    c->block = r->n;
+    r->blocks[r->n++] = *b;
+}
+
+static void begin_block(struct context *c, const struct line *l)
+{
+    struct block b = {
+        .file = c->file, .line = l->number, .head = trimmed(l->raw), .match = as_match(l)};
+
+    criteria_parse(l, strcasecmp(l->words[0].text, "Host") == 0, &c->p->sources, &b.criteria,
+                   &b.ncriteria, c->p->reporter);
+    add_block(c, &b, c->outer);
+}
+
+/* Settings go to the last block of all, so that their order stays that of the text. Before the first
+ * block of a file they hold for everything that the file is included for; behind an Include a block
+ * goes on as it began. */
+static void add_value(struct context *c, const struct value *v)
+{
+    struct rules *r = c->p->rules;
+    struct value *more = NULL;
+    struct block *b;
+
+    if (c->block == NO_BLOCK || c->block != r->n - 1) {
+        struct block go_on = {
+            .file = c->file, .line = v->line, .head = gpgrt_strdup(""), .match = gpgrt_strdup("")};
+
+        add_block(c, &go_on, c->block != NO_BLOCK ? c->block : c->outer);
+    }
+    b = c->block != NO_BLOCK && c->block == r->n - 1 ? &r->blocks[c->block] : NULL;
     more = b != NULL ? gpgrt_realloc(b->values, (b->nvalues + 1) * sizeof *more) : NULL;
     if (more == NULL) {
         struct value gone = *v;
 
         value_clear(&gone);
-        p->reporter->out_of_memory = true;
+        c->p->reporter->out_of_memory = true;
         return;
     }
     b->values = more;
     b->values[b->nvalues++] = *v;
 }
 
-struct context {
-    struct parser *p;
-    const char *file;
-};
+static void include(struct context *c, const struct line *l)
+{
+    if (l->n < 2) {
+        report(c->p->reporter, l, l->words[0].column, "Include wants a file name");
+    } else if (c->p->include == NULL) {
+        report(c->p->reporter, l, l->words[0].column, "Include cannot be used here");
+    } else {
+        c->p->outer = c->block != NO_BLOCK ? c->block : c->outer;
+        c->p->include(c->p->arg, l);
+        c->p->outer = c->outer;
+    }
+}
 
 static void each_line(void *arg, struct line *l)
 {
@@ -120,17 +182,12 @@ static void each_line(void *arg, struct line *l)
     bool ok;
 
     if (strcasecmp(keyword, "Host") == 0 || strcasecmp(keyword, "Match") == 0) {
-        begin_block(c->p, l, c->file);
+        begin_block(c, l);
     } else if (strcasecmp(keyword, "Include") == 0) {
-        if (l->n < 2)
-            report(c->p->reporter, l, l->words[0].column, "Include wants a file name");
-        else if (c->p->include == NULL)
-            report(c->p->reporter, l, l->words[0].column, "Include cannot be used here");
-        else
-            c->p->include(c->p->arg, l);
-    } else if (value_parse(l, c->p->home, &v, c->p->reporter, &ok)) {
+        include(c, l);
+    } else if (value_parse(l, &c->p->sources, &v, c->p->reporter, &ok)) {
         if (ok)
-            add_value(c->p, &v, c->file);
+            add_value(c, &v);
     } else {
         near = nearest(keyword, setting_keywords);
         if (near != NULL)
@@ -143,7 +200,7 @@ static void each_line(void *arg, struct line *l)
 
 void parse_text(struct parser *p, const char *name, const char *text, size_t len)
 {
-    struct context c = {.p = p, .file = keep_name(p, name)};
+    struct context c = {.p = p, .file = keep_name(p, name), .outer = p->outer, .block = NO_BLOCK};
 
     lex(c.file, text, len, p->reporter, each_line, &c);
 }
@@ -158,6 +215,7 @@ void rules_free(struct rules *r)
             value_clear(&b->values[j]);
         gpgrt_free(b->values);
         gpgrt_free(b->head);
+        gpgrt_free(b->match);
     }
     gpgrt_free(r->blocks);
     for (size_t i = 0; r->names != NULL && r->names[i] != NULL; i++)

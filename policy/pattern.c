@@ -1,4 +1,4 @@
-#include "policy/policy.h"
+#include "policy/rules.h"
 
 #include <ctype.h>
 #include <limits.h>
@@ -33,26 +33,36 @@ bool policy_match_pattern(const char *pattern, const char *name, bool nocase)
     return *pattern == '\0';
 }
 
+bool list_next(const char **list, struct list_item *out)
+{
+    for (;;) {
+        const char *s = *list + strspn(*list, " \t");
+        size_t n = strcspn(s, ",");
+
+        if (*s == '\0')
+            return false;
+        *list = s + n + (s[n] == ',');
+        out->negated = s[0] == '!';
+        n -= out->negated;
+        if (n == 0 || n > LIST_ITEM_MAX)
+            continue; /* the parser lets none through */
+        memcpy(out->text, s + out->negated, n);
+        out->text[n] = '\0';
+        return true;
+    }
+}
+
 int policy_match_list(const char *list, const char *name, bool nocase)
 {
+    struct list_item item;
     int found = 0;
 
-    while (*list != '\0') {
-        size_t n = strcspn(list, ", \t");
-        bool negated = n > 0 && list[0] == '!';
-        char item[512];
-
-        if (n > negated && n - negated < sizeof item) {
-            memcpy(item, list + negated, n - negated);
-            item[n - negated] = '\0';
-            if (policy_match_pattern(item, name, nocase)) {
-                if (negated)
-                    return -1;
-                found = 1;
-            }
-        }
-        list += n;
-        list += strspn(list, ", \t");
+    while (list_next(&list, &item)) {
+        if (!policy_match_pattern(item.text, name, nocase))
+            continue;
+        if (item.negated)
+            return -1;
+        found = 1;
     }
     return found;
 }

@@ -36,7 +36,8 @@ struct policy_paths {
                                others (nor may their directories be) */
 };
 /* Reads and checks everything. On any problem *OUT stays untouched and ERRORS (must be empty) tells all of them.
- * Include works as in ssh_config (globs, relative to the including file's directory, depth 16). */
+ * Include works as in ssh_config (globs, relative to the including file's directory, depth 16; inside a block what is
+ * included holds under the block's criteria only). */
 gpg_error_t policy_load(const struct policy_paths *paths, struct policy_set **out,
                         struct policy_errors *errors);
 /* One text as the person's policy, for `policy check`, tests and fuzzing. NAME is shown in errors. No Include. */
@@ -44,9 +45,15 @@ gpg_error_t policy_load_text(const char *name, const char *text, size_t len, con
                              struct policy_set **out, struct policy_errors *errors);
 struct policy_set *policy_ref(struct policy_set *p);
 void policy_unref(struct policy_set *p);
-/* SHA-256 (hex, static in P) over all files' contents, in order: changes exactly when the policy does. */
+/* The administrator's part of one set with the person's part of another. */
+gpg_error_t policy_join(const struct policy_set *admins, const struct policy_set *persons,
+                        struct policy_set **out);
+/* SHA-256 (hex, static in P) over all files' contents, in order, the keys in public-key files that rules name included:
+ * changes exactly when the policy does. The second one is of the person's part only. */
 const char *policy_hash(const struct policy_set *p);
-/* The files read (NULL-ended, owned by P): what to watch for changes. Also those that are missing but would count. */
+const char *policy_person_hash(const struct policy_set *p);
+/* The files read (NULL-ended, owned by P), public-key files included: what to watch for changes. Also those that are
+ * missing but would count. */
 const char *const *policy_files(const struct policy_set *p);
 /* Names without pattern characters in Host / Match host / via: to be tried against hashed known_hosts entries.
  * NULL-ended, owned by P. */
@@ -54,7 +61,8 @@ const char *const *policy_literal_hosts(const struct policy_set *p);
 /* Prints the files' rules as parsed and the built-in tail (`latchkey policy show`). */
 void policy_print(const struct policy_set *p, FILE *f);
 /* Does NEW demand less than OLD anywhere? A careful answer: true unless every rule set of NEW is textually equal or only
- * adds demands; CHANGES (gpgrt_free) describes the differences line by line, "+ ..." and "- ...". */
+ * adds demands; CHANGES (gpgrt_free) describes the differences line by line, "+ ...", "- ..." and, where a public-key
+ * file holds another key, "! ...". */
 bool policy_loosens(const struct policy_set *old, const struct policy_set *new_set, char **changes);
 
 /* --- facts ---------------------------------------------------------------------------------------------------- */
@@ -111,7 +119,7 @@ struct policy_facts {
 
 /* --- verdict -------------------------------------------------------------------------------------------------- */
 
-/* Where a value came from: "file:line", "built-in:3"; two of them when two files met. */
+/* Where a value came from: "file:line", "built-in:3"; when two files met, the stricter one. */
 struct policy_source {
     const char *file; /* owned by the set */
     unsigned line;    /* 0: default, no rule */
@@ -127,7 +135,8 @@ enum policy_forwarded { FORWARDED_ALLOW, FORWARDED_CONFIRM, FORWARDED_DENY };
 #define POLICY_MAX_RATES   4
 
 struct policy_verdict {
-    bool allow; /* Access, Keys (not among them: false) */
+    bool allow;   /* Access, Keys (not among them: false) */
+    bool keys_ok; /* the key is among Keys, or nothing is known of the key */
     enum policy_touch touch;
     unsigned touch_secs; /* cached: seconds */
     unsigned touch_max;  /* cached: uses, 0: no limit */
@@ -173,9 +182,11 @@ bool policy_hides_keys(const struct policy_set *p);
 /* Prints each setting, its value, file and line, and what was skipped and why (`latchkey policy explain`). */
 void policy_explain(const struct policy_set *p, const struct policy_facts *f, FILE *out);
 
+/* Is USE one that there is ("sshsig:anything" included)? If not, *NEAR is one that may have been meant, or NULL. */
+bool policy_is_use(const char *use, const char **near);
 /* ssh_config-style pattern match of NAME against PATTERN (* and ?); hosts are compared without case. */
 bool policy_match_pattern(const char *pattern, const char *name, bool nocase);
-/* Comma- or blank-separated LIST with ! negation, as ssh's match_pattern_list: 1 match, 0 none, -1 negated. */
+/* Comma-separated LIST with ! negation, as ssh's match_pattern_list: 1 match, 0 none, -1 negated. */
 int policy_match_list(const char *list, const char *name, bool nocase);
 /* "15s", "10m", "2h", "1d", "1h30m", "90"; GPG_ERR_INV_VALUE, GPG_ERR_TOO_LARGE. */
 gpg_error_t policy_parse_duration(const char *s, unsigned *secs);

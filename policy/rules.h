@@ -36,6 +36,16 @@ void lex(const char *file, const char *text, size_t len, struct reporter *r,
 /* The nearest of the NULL-ended NAMES to S, NULL if none is near. */
 const char *nearest(const char *s, const char *const *names);
 
+/* --- lists of patterns ---------------------------------------------------------------------------------------------- */
+
+#define LIST_ITEM_MAX 511
+struct list_item {
+    char text[LIST_ITEM_MAX + 1];
+    bool negated;
+};
+/* The next item of the comma-separated *LIST, which moves on; false at the end. */
+bool list_next(const char **list, struct list_item *out);
+
 /* --- key lists ------------------------------------------------------------------------------------------------------ */
 
 enum key_item_kind { ITEM_SHA256, ITEM_HEX40, ITEM_HEX16, ITEM_FILE, ITEM_SLOT, ITEM_COMMENT };
@@ -47,11 +57,24 @@ struct key_list {
     } * items;
     size_t n;
 };
-/* Appends the item WORD of line L. HOME resolves "~/". */
-void key_list_add(struct key_list *k, const struct word *word, const struct line *l,
-                  const char *home, struct reporter *r);
+/* How public-key files that rules name are found. */
+struct key_sources {
+    const char *home; /* for "~/" */
+    uid_t uid;        /* the person: as in policy_paths */
+    /* Called for each file, with its key; may be NULL. */
+    void (*used)(void *arg, const char *path, const char *blob);
+    void *arg;
+};
+/* Appends the comma-separated items of WORD of line L; gives how many are not negated. */
+size_t key_list_add(struct key_list *k, const struct word *word, const struct line *l,
+                    const struct key_sources *sources, struct reporter *r);
 bool key_list_match(const struct key_list *k, const struct policy_facts *f);
+/* False when out of memory; TO is to be freed all the same. */
+bool key_list_copy(const struct key_list *from, struct key_list *to);
+bool key_list_same(const struct key_list *a, const struct key_list *b);
 void key_list_free(struct key_list *k);
+/* Is anything known of the key? */
+bool key_known(const struct policy_facts *f);
 
 /* "kind-serial" or "kind" against PATTERN; leading zeros of the serial do not count. */
 bool token_matches(const char *pattern, const struct policy_token *t);
@@ -84,14 +107,18 @@ struct criterion {
     unsigned days;        /* CRIT_HOURS: bits from Sunday */
 };
 /* Parses the words of a Host or Match line from word FIRST on. */
-void criteria_parse(const struct line *l, bool host_line, const char *home, struct criterion **out,
-                    size_t *n, struct reporter *r);
+void criteria_parse(const struct line *l, bool host_line, const struct key_sources *sources,
+                    struct criterion **out, size_t *n, struct reporter *r);
+/* Puts copies of OUTER in front of *LIST; false when out of memory. */
+bool criteria_prepend(const struct criterion *outer, size_t nouter, struct criterion **list,
+                      size_t *n);
+/* Do the public-key files that both lists name, which have the same words, hold the same keys? */
+bool criteria_same(const struct criterion *a, size_t na, const struct criterion *b, size_t nb);
 void criteria_free(struct criterion *c, size_t n);
 /* Does C hold (negation counted in)? TRI_UNKNOWN: the fact is not known, so neither it nor its negation does. */
 enum policy_tri criterion_holds(const struct criterion *c, const struct policy_facts *f);
 /* In which words to say that it does not: "host is github.com"; new string. */
 char *criterion_fact(const struct criterion *c, const struct policy_facts *f);
-const char *criterion_name(enum criterion_kind kind);
 
 /* --- settings --------------------------------------------------------------------------------------------------------- */
 
@@ -107,8 +134,8 @@ struct value {
     struct key_list keys;
 };
 /* Parses a setting's line; false when the keyword is none (nothing reported then). */
-bool value_parse(const struct line *l, const char *home, struct value *out, struct reporter *r,
-                 bool *ok);
+bool value_parse(const struct line *l, const struct key_sources *sources, struct value *out,
+                 struct reporter *r, bool *ok);
 void value_clear(struct value *v);
 const char *setting_name(enum policy_setting s);
 extern const char *const setting_keywords[]; /* NULL-ended */
@@ -118,12 +145,13 @@ extern const char *const setting_keywords[]; /* NULL-ended */
 struct block {
     const char *file; /* owned by the rules */
     unsigned line;
-    char *head; /* "Host *.prod", "Match use raw"; "" for settings before any block */
+    char *head; /* "Host *.prod", "Match use raw"; "" for settings before any block; of a block in a
+                   file that is included inside another block, both: "Match host *.prod use raw" */
+    char *match; /* the head's criteria as Match takes them */
     struct criterion *criteria;
     size_t ncriteria;
     struct value *values;
     size_t nvalues;
-    bool names_host; /* has a host criterion */
     bool
         names_unbound; /* names unbound (or proof none), not negated: the one way to be judged by less */
 };
@@ -135,23 +163,34 @@ struct rules {
 };
 void rules_free(struct rules *r);
 
-struct policy_set {
-    struct rules admin, user;
-    bool has_admin;
-    char hash[65];
+/* What one side, the administrator or the person, says. Immutable, shared by sets. */
+struct part {
+    struct rules rules;
     char **files;
+    uint8_t hash[32];
+    int refs;
+};
+
+struct policy_set {
+    struct part *admin, *person;
+    bool has_admin;
+    char hash[65], person_hash[65];
+    char **files; /* both parts' */
     char **hosts;
     int refs;
 };
 
-/* Parses TEXT into R (appends). INCLUDE is called for Include lines; NULL: not allowed. */
+/* Parses TEXT into RULES (appends). INCLUDE is called for Include lines, and calls parse_text; NULL:
+ * not allowed. */
 struct parser {
     struct rules *rules;
-    const char *home;
+    struct key_sources sources;
     struct reporter *reporter;
     void (*include)(void *arg, const struct line *l);
     void *arg;
+    size_t outer; /* the block that an Include stands in, by index; NO_BLOCK: none */
 };
+#define NO_BLOCK ((size_t)-1)
 void parse_text(struct parser *p, const char *name, const char *text, size_t len);
 
 /* --- judging --------------------------------------------------------------------------------------------------------- */

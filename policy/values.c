@@ -171,6 +171,19 @@ static bool parse_rate(const struct line *l, struct value *v, struct reporter *r
     return true;
 }
 
+static bool parse_key_words(const struct line *l, struct key_list *keys,
+                            const struct key_sources *sources, struct reporter *r)
+{
+    size_t errors = r->errors->n, plain = 0;
+
+    for (size_t i = 1; i < l->n; i++)
+        plain += key_list_add(keys, &l->words[i], l, sources, r);
+    if (plain == 0)
+        report(r, l, l->words[1].column,
+               "only negated keys, which leaves none: put * before them for all others");
+    return r->errors->n == errors && !r->out_of_memory;
+}
+
 static char *joined(const struct line *l)
 {
     size_t n = 1;
@@ -196,8 +209,8 @@ static char *joined(const struct line *l)
     return text;
 }
 
-bool value_parse(const struct line *l, const char *home, struct value *out, struct reporter *r,
-                 bool *ok)
+bool value_parse(const struct line *l, const struct key_sources *sources, struct value *out,
+                 struct reporter *r, bool *ok)
 {
     struct value v = {.line = l->number};
     unsigned s = 0;
@@ -231,9 +244,8 @@ bool value_parse(const struct line *l, const char *home, struct value *out, stru
         }
         break;
     case SET_KEYS:
-        for (used = 1; used < l->n; used++)
-            key_list_add(&v.keys, &l->words[used], l, home, r);
-        *ok = v.keys.n == l->n - 1;
+        *ok = parse_key_words(l, &v.keys, sources, r);
+        used = l->n;
         break;
     default:
         *ok = choice(l, &l->words[1], table[s].words, &v.choice, r);

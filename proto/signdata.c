@@ -4,6 +4,11 @@
 #include <string.h>
 
 #define MSG_USERAUTH_REQUEST 50
+/* pam_ssh_agent_auth's own: SSH2_MSG_USERAUTH_TRUST_REQUEST, PAM_SSH_AGENT_AUTH_REQUESTv1, and the
+ * least octets of its cookie. */
+#define MSG_TRUST_REQUEST 54
+#define SUDO_REQUEST_V1   101u
+#define SUDO_COOKIE_MIN   16u
 /* A session identifier is the hash of a key exchange: SHA-1 to SHA-512. Its length in front also
  * keeps userauth data and SSHSIG data apart. */
 #define SID_MIN 20u
@@ -155,7 +160,9 @@ static gpg_error_t read_rest(struct rd r, const struct key *signer, struct signd
     if (err == 0) {
         out->cert_type = c->type;
         out->cert_id = c->key_id;
+        out->principals = c->principals;
         c->key_id = NULL;
+        c->principals = NULL;
     }
     cert_free(c);
     return err;
@@ -202,15 +209,143 @@ static gpg_error_t parse_cert_tbs(struct rd r, const struct key *signer, struct 
     return err != 0 ? err : read_rest(r, signer, out);
 }
 
+/* --- sudo
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* u32 count and as many strings, nothing after. */
+static gpg_error_t read_words(struct rd r, char **out)
+{
+    struct buf text = BUF_INIT;
+    uint32_t count;
+    gpg_error_t err = rd_u32(&r, &count);
+
+    for (uint32_t i = 0; i < count && err == 0; i++) {
+        struct rd word;
+
+        err = rd_string(&r, &word);
+        if (err == 0 && word.n > 0 && memchr(word.p, 0, word.n) != NULL)
+            err = gpg_error(GPG_ERR_BAD_DATA);
+        if (err != 0)
+            break;
+        if (i > 0)
+            buf_put_u8(&text, ' ');
+        buf_put_rd(&text, word);
+    }
+    if (err == 0)
+        err = rd_end(&r);
+    if (err == 0)
+        err = buf_err(&text);
+    if (err != 0) {
+        buf_free(&text);
+        return err;
+    }
+    *out = buf_steal_cstr(&text);
+    return *out != NULL ? 0 : gpg_error(GPG_ERR_ENOMEM);
+}
+
+/* The command: words, or nothing where it cannot be known, or (up to 0.9.3) plain text. */
+static gpg_error_t read_action(struct rd *r, char **out)
+{
+    struct rd whole = *r, action;
+    gpg_error_t err = rd_string(r, &action);
+
+    if (err != 0)
+        return err;
+    err = action.n > 0 ? read_words(action, out) : gpg_error(GPG_ERR_BAD_DATA);
+    if (err == 0 || gpg_err_code(err) == GPG_ERR_ENOMEM)
+        return err;
+    return rd_cstring(&whole, out);
+}
+
+static gpg_error_t read_sudo_request(struct rd r, struct sudo_request *out)
+{
+    uint32_t version;
+    uint64_t when;
+    char *user = NULL;
+    struct rd cookie;
+    gpg_error_t err = rd_u32(&r, &version);
+
+    if (err == 0 && version != SUDO_REQUEST_V1)
+        err = gpg_error(GPG_ERR_BAD_DATA);
+    if (err == 0)
+        err = rd_string(&r, &cookie);
+    if (err == 0 && cookie.n < SUDO_COOKIE_MIN)
+        err = gpg_error(GPG_ERR_BAD_DATA);
+    if (err == 0)
+        err = rd_cstring(&r, &user); /* PAM's: the one whose password would be asked for */
+    gpgrt_free(user);
+    if (err == 0)
+        err = rd_cstring(&r, &out->user);
+    if (err == 0)
+        err = rd_cstring(&r, &out->service);
+    if (err == 0)
+        err = rd_cstring(&r, &out->cwd);
+    if (err == 0)
+        err = read_action(&r, &out->command);
+    if (err == 0)
+        err = rd_cstring(&r, &out->host);
+    if (err == 0)
+        err = rd_u64(&r, &when);
+    return err != 0 ? err : rd_end(&r);
+}
+
+/* Built like a userauth request, but the message number can be no server's. */
+static gpg_error_t parse_sudo(struct rd r, const struct key *signer, struct signdata *out)
+{
+    struct rd request;
+    gpg_error_t err;
+
+    out->kind = SIGNDATA_SUDO;
+    err = rd_string(&r, &request);
+    if (err == 0)
+        err = expect_u8(&r, MSG_TRUST_REQUEST);
+    if (err == 0)
+        err = read_sudo_request(request, &out->sudo);
+    if (err == 0)
+        err = expect(&r, out->sudo.user);
+    if (err == 0)
+        err = expect(&r, "pam_ssh_agent_auth");
+    if (err == 0)
+        err = expect(&r, "publickey");
+    if (err == 0)
+        err = expect_u8(&r, 1);
+    if (err == 0)
+        err = rd_cstring(&r, &out->pkalg);
+    if (err == 0)
+        err = read_key(&r, &out->key);
+    if (err == 0 && (!key_same(out->key, signer) || !pkalg_fits(out->key, out->pkalg)))
+        err = gpg_error(GPG_ERR_BAD_DATA);
+    return err != 0 ? err : rd_end(&r);
+}
+
+/* --- host keys
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static gpg_error_t parse_hostkey_proof(struct rd r, const struct key *signer, struct signdata *out)
+{
+    gpg_error_t err = expect(&r, "hostkeys-prove-00@openssh.com");
+
+    out->kind = SIGNDATA_HOSTKEY;
+    if (err == 0)
+        err = rd_string(&r, &out->session_id);
+    if (err == 0 && (out->session_id.n < SID_MIN || out->session_id.n > SID_MAX))
+        err = gpg_error(GPG_ERR_BAD_DATA);
+    if (err == 0)
+        err = read_key(&r, &out->key);
+    if (err == 0 && !key_same(out->key, signer))
+        err = gpg_error(GPG_ERR_BAD_DATA);
+    return err != 0 ? err : rd_end(&r);
+}
+
 /* -----------------------------------------------------------------------------------------------------------
  */
 
 gpg_error_t signdata_parse(struct rd data, const struct key *signer, struct signdata *out)
 {
     static gpg_error_t (*const forms[])(struct rd, const struct key *, struct signdata *) = {
-        parse_userauth,
-        parse_sshsig,
-        parse_cert_tbs,
+        parse_userauth, parse_sshsig, parse_cert_tbs, parse_sudo, parse_hostkey_proof,
     };
 
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
@@ -239,5 +374,13 @@ void signdata_clear(struct signdata *s)
     gpgrt_free(s->hash_name);
     key_unref(s->subject);
     gpgrt_free(s->cert_id);
+    for (size_t i = 0; s->principals != NULL && s->principals[i] != NULL; i++)
+        gpgrt_free(s->principals[i]);
+    gpgrt_free(s->principals);
+    gpgrt_free(s->sudo.service);
+    gpgrt_free(s->sudo.user);
+    gpgrt_free(s->sudo.host);
+    gpgrt_free(s->sudo.cwd);
+    gpgrt_free(s->sudo.command);
     *s = (struct signdata){0};
 }

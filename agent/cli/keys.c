@@ -94,6 +94,19 @@ static bool put_text(const json_t *k)
     return true;
 }
 
+static const char *why_none(void)
+{
+    int status;
+    json_t *j = cli_json("STATUS", &status);
+    const char *lock = json_string_value(json_object_get(json_object_get(j, "lock"), "state"));
+    bool locked =
+        lock != NULL && (strcmp(lock, "passphrase-locked") == 0 || strcmp(lock, "both") == 0);
+
+    json_decref(j);
+    return locked ? "locked by ssh-add -x, so no keys are listed: unlock with ssh-add -X"
+                  : "no keys: insert a token, or add a software key with ssh-add";
+}
+
 static int list(bool (*put)(const json_t *k))
 {
     int status;
@@ -112,7 +125,7 @@ static int list(bool (*put)(const json_t *k))
     if (n == 0 && put == put_ssh && json_array_size(j) > 0)
         fprintf(stderr, "latchkey: none of the keys is one to log in with\n");
     else if (n == 0)
-        fprintf(stderr, "latchkey: no keys: insert a token, or add a software key with ssh-add\n");
+        fprintf(stderr, "latchkey: %s\n", why_none());
     json_decref(j);
     return n > 0 ? EXIT_OK : EXIT_NEGATIVE;
 }

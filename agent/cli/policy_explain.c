@@ -81,9 +81,20 @@ static const char *name_of(int opt)
     return "";
 }
 
+static int mistaken_use(const struct command *c, const char *use, const char *near)
+{
+    char *why =
+        near != NULL ? gpgrt_bsprintf("there is no such use (did you mean %s?):", near) : NULL;
+    int status = cli_mistake(c, why != NULL ? why : "there is no such use:", use);
+
+    gpgrt_free(why);
+    return status;
+}
+
 static int run(const struct command *c, int argc, char **argv)
 {
     struct buf fields = BUF_INIT;
+    const char *use = "ssh-auth", *near;
     bool last = false, facts = false;
     int opt, status;
 
@@ -92,10 +103,13 @@ static int run(const struct command *c, int argc, char **argv)
             goto out;
         last = last || opt == 'l';
         facts = facts || opt != 'l';
+        use = opt == 's' ? optarg : use;
         field_put(&fields, name_of(opt), optarg != NULL ? optarg : "1");
     }
     if (optind < argc)
         status = cli_mistake(c, "takes options only, but was given", argv[optind]);
+    else if (!policy_is_use(use, &near))
+        status = mistaken_use(c, use, near);
     else if (last && facts)
         status = cli_mistake(c, "--last stands alone: it has the facts of the last request", NULL);
     else if (buf_cstr(&fields) == NULL)
@@ -118,7 +132,7 @@ const struct command cmd_policy_explain = {
             "  -b, --unbound     the destination is not proven: it could be any host\n"
             "  -u, --user U      the remote user\n"
             "  -k, --key K       fingerprint, keygrip, key id, TOKEN/SLOT or comment\n"
-            "  -s, --use S       ssh-auth (the default), sshsig:git, git-commit, ...\n"
+            "  -s, --use S       ssh-auth (the default), sshsig:git, sudo, git-commit, ...\n"
             "  -c, --client P    the asking program's path\n"
             "  -f, --forwarded   the request comes over a forwarded agent\n"
             "What is not given is not known, and then neither a criterion nor its negation holds.\n"

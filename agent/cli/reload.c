@@ -11,7 +11,9 @@ const struct command cmd_reload = {
     .name = "reload",
     .usage = "",
     .summary = "read the policy again, reopen the audit log",
-    .help = "A policy that demands less takes effect when you agree to it in a dialog.\n"
-            "latchkey status tells how it went.\n",
+    .help = "A change of your own policy takes effect when you agree to it in a dialog, which "
+            "comes up\n"
+            "where the agent was started or, if that has neither display nor terminal, here.\n"
+            "Exit status 0: what the files say is in force.\n",
     .run = run,
 };

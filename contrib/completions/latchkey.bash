@@ -26,7 +26,7 @@ _latchkey()
         elif [ "$prev" = --key ]; then
             words=$(_latchkey_keys)
         elif [ "$prev" = --use ]; then
-            words="ssh-auth sshsig:git ssh-ca git-commit git-tag openpgp-sign decrypt import delete raw"
+            words="ssh-auth sshsig:git ssh-ca sudo host-key git-commit git-tag openpgp-sign decrypt import delete raw"
         elif [ "${COMP_WORDS[2]}" = explain ]; then
             words="--host --user --key --use --client --forwarded --unbound --last --help"
         fi

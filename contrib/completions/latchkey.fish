@@ -18,6 +18,6 @@ complete -c latchkey -n "__fish_seen_subcommand_from policy" -a "check show expl
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -l host -x -a "(__fish_print_hostnames)"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -l user -x
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -l key -x
-complete -c latchkey -n "__fish_seen_subcommand_from explain" -l use -x -a "ssh-auth sshsig:git ssh-ca git-commit git-tag openpgp-sign raw"
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -l use -x -a "ssh-auth sshsig:git ssh-ca sudo host-key git-commit git-tag openpgp-sign raw"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -l client -r
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -l forwarded -l unbound -l last

@@ -21,7 +21,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         REQUIRE(s.ns != NULL && s.ns[0] != 0 && s.hash_name != NULL);
         break;
     case SIGNDATA_CERT:
-        REQUIRE(s.cert_id != NULL && (s.cert_type == CERT_USER || s.cert_type == CERT_HOST));
+        REQUIRE(s.cert_id != NULL && s.principals != NULL &&
+                (s.cert_type == CERT_USER || s.cert_type == CERT_HOST));
+        break;
+    case SIGNDATA_SUDO:
+        REQUIRE(s.sudo.user != NULL && s.sudo.service != NULL && s.sudo.host != NULL);
+        REQUIRE(s.sudo.cwd != NULL && s.sudo.command != NULL && key_same(s.key, signer));
+        break;
+    case SIGNDATA_HOSTKEY:
+        REQUIRE(key_same(s.key, signer));
         break;
     case SIGNDATA_RAW:
         REQUIRE(s.user == NULL && s.key == NULL && s.ns == NULL && s.cert_id == NULL);

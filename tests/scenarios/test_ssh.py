@@ -3,7 +3,7 @@ import os
 import unittest
 
 from harness import Agent, AgentClient, Bench, HostKey, ScriptedPinentry, Sshd, wait_until
-from harness.agentclient import sshsig, userauth
+from harness.agentclient import s, sshsig, userauth
 
 
 class Case(unittest.TestCase):
@@ -22,9 +22,9 @@ class Case(unittest.TestCase):
         b.run("ssh-add", "-q", *add, self.key)
 
     def server(self, name, **kw):
-        s = Sshd(self.bench, name, known_as=name + ".example", **kw)
-        s.authorize(self.public)
-        return s
+        server = Sshd(self.bench, name, known_as=name + ".example", **kw)
+        server.authorize(self.public)
+        return server
 
     def denied(self, server, *more):
         p = server.login("true", *more, check=False)
@@ -82,6 +82,122 @@ class Login(Case):
         self.assertEqual(server.login().stdout, "in\n")
 
 
+class Proofs(Case):
+    """What a real ssh proves, with and without host-bound data, and who is believed about it."""
+    POLICY = "Match proof none\n Access deny\nMatch all\n Touch none\n"
+
+    def proof(self, server, *more, ssh=None, check=True):
+        args = server.args(*more)
+        p = self.bench.run(ssh or args[0], *args[1:], "echo in", check=False)
+        self.assertEqual(p.stdout == "in\n", check, p.stderr)
+        return self.agent.last()["destination"]["proof"]
+
+    def test_plain_data_needs_the_systems_own_ssh(self):
+        import shutil
+        self.begin(self.POLICY)
+        server = self.server("allow")
+        plain = ("-o", "PubkeyAuthentication=unbound")
+        self.assertEqual(self.proof(server), "hostbound")
+        self.assertEqual(self.proof(server, *plain), "bound")
+        mine = self.bench.home / "ssh"
+        shutil.copy(shutil.which("ssh"), mine)
+        mine.chmod(0o775)
+        self.assertEqual(self.proof(server, *plain, ssh=mine, check=False), "none")
+        self.assertEqual(self.agent.last()["destination"]["unproven_because"], "bound by a program that is not the system's ssh")
+        self.assertEqual(self.proof(server, ssh=mine), "hostbound", "what the data itself says needs nobody's word")
+
+    def test_hashed_name_from_the_command_line(self):
+        # no rule names it literally: only the asking ssh does, and the hash tells that it is right
+        self.begin("Host *.example\n Access deny\nMatch all\n Touch none\n")
+        server = self.server("secret", hashed=True)
+        self.denied(server)
+        self.assertEqual(self.agent.last()["destination"]["names"], ["secret.example"])
+
+    def test_key_of_no_known_host(self):
+        self.begin("Host prod.example\n Access deny\nMatch all\n Touch none\n")
+        known, unknown = self.server("known"), self.server("unknown", known=False)
+        self.assertEqual(known.login().stdout, "in\n")
+        args = [a.replace("StrictHostKeyChecking=yes", "StrictHostKeyChecking=no").replace(
+            "UserKnownHostsFile=", "UserKnownHostsFile=/dev/null ") for a in unknown.args()]
+        p = self.bench.run(*args, "echo in", check=False)
+        self.assertNotEqual(p.returncode, 0)
+        self.assertEqual(self.agent.last()["destination"]["proof"], "hostbound")
+        self.assertEqual(self.agent.last()["destination"]["names"], [])
+        self.assertTrue(self.agent.last()["rule"].endswith("policy.conf:2"))
+
+
+class Limits(Case):
+    def sign(self, check=True):
+        return self.bench.run("ssh-keygen", "-Y", "sign", "-n", "file", "-f", self.key.with_suffix(".pub"), input="x",
+                              check=check).returncode
+
+    def test_rate_is_refused_until_confirmed(self):
+        self.begin("Match use sshsig\n Rate 2/1d\n Touch none\n")
+        self.sign()
+        self.sign()
+        self.assertEqual(self.pinentry.opened(), [])
+        self.pinentry.answer("confirm no")
+        self.assertNotEqual(self.sign(check=False), 0)
+        self.assertIn("more often than the policy's Rate allows", self.pinentry.dialogs()[0]["desc"])
+        self.assertTrue(self.agent.last()["rule"].endswith("policy.conf:2"))
+        self.pinentry.answer("confirm ok")
+        self.sign()
+        self.sign()
+        self.assertEqual(len(self.pinentry.opened()), 2)
+
+    def test_rate_holds_against_many_at_once(self):
+        self.begin("Match use sshsig\n Rate 3/1d\n Confirm no\n Touch none\n")
+        clients = [AgentClient(self.agent.ssh) for _ in range(12)]
+        blob = clients[0].list()[0][0]
+        for c in clients:
+            c.send(b"\x0d" + s(blob) + s(sshsig("file")) + b"\0\0\0\0")
+        for _ in range(9):
+            self.pinentry.answer("confirm no")
+        self.assertEqual(sorted(c.recv()[0] for c in clients), [5] * 9 + [14] * 3)
+
+    def test_approval_for_a_connection(self):
+        self.begin("Match use sshsig\n Confirm connection\n Touch none\n")
+        c, d = AgentClient(self.agent.ssh), AgentClient(self.agent.ssh)
+        blob = c.list()[0][0]
+        self.pinentry.answer("confirm ok")
+        for _ in range(3):
+            self.assertIsNotNone(c.sign(blob, sshsig("file")))
+        self.pinentry.answer("confirm no")
+        self.assertIsNone(d.sign(blob, sshsig("file")), "another connection")
+        self.pinentry.answer("confirm no")
+        self.assertIsNone(c.sign(blob, sshsig("git")), "another use")
+        self.agent.latchkey("lock")
+        self.pinentry.answer("confirm ok")
+        self.agent.latchkey("unlock")
+        self.pinentry.answer("confirm no")
+        self.assertIsNone(c.sign(blob, sshsig("file")), "after a lock")
+        self.assertEqual(len(self.pinentry.dialogs()), 5)
+
+    def test_presence_serves_its_scope_only(self):
+        self.begin("Match use sshsig\n Touch cached 1h max 3\n StandIn confirm\n")
+        self.pinentry.answer("confirm ok")
+        for _ in range(3):
+            self.sign()
+        self.assertEqual(len(self.pinentry.dialogs()), 1)
+        self.assertEqual(self.agent.last()["presence"], "cached")
+        self.pinentry.answer("confirm no")
+        self.assertNotEqual(self.sign(check=False), 0, "max")
+        self.pinentry.answer("confirm ok")
+        self.sign()
+        self.pinentry.answer("confirm no")
+        c = AgentClient(self.agent.ssh)
+        self.assertIsNone(c.sign(c.list()[0][0], sshsig("file")), "another program")
+        self.pinentry.answer("confirm no")
+        p = self.bench.run("setsid", "-w", "ssh-keygen", "-Y", "sign", "-n", "file", "-f", self.key.with_suffix(".pub"), input="x",
+                           check=False)
+        self.assertNotEqual(p.returncode, 0, "another login session")
+        self.agent.latchkey("lock")
+        self.pinentry.answer("confirm ok")
+        self.agent.latchkey("unlock")
+        self.pinentry.answer("confirm no")
+        self.assertNotEqual(self.sign(check=False), 0, "after a lock")
+
+
 class Forwarding(Case):
     def test_two_hops_seen(self):
         self.begin("Match via first.example\n Confirm yes\nMatch all\n Touch none\n")
@@ -103,6 +219,29 @@ class Forwarding(Case):
         p = first.login(f"{inner} echo far; ssh-add -l", "-A", check=False)
         self.assertNotIn("far", p.stdout)
         self.assertIn("forwarded", self.agent.last()["reason"])
+
+    def test_forwarded_confirmed(self):
+        self.begin("Match all\n Forwarded confirm\n Touch none\n")
+        first, second = self.server("first"), self.server("second")
+        inner = " ".join(f"'{a}'" for a in second.args())
+        self.pinentry.answer("confirm no")
+        p = first.login(f"{inner} echo far", "-A", check=False)
+        self.assertNotIn("far", p.stdout)
+        self.assertTrue(self.agent.last()["rule"].endswith("policy.conf:2"))
+        self.pinentry.answer("confirm ok")
+        self.assertEqual(first.login(f"{inner} echo far", "-A").stdout, "far\n")
+        self.assertEqual(len(self.pinentry.dialogs()), 2, "the login from here is not asked about")
+
+    def test_the_command_line_names_no_host_behind(self):
+        """second is known by a hash only, and "ssh -A" was told another name."""
+        self.begin("Host first.example\n Access allow\nHost *.example\n Access deny\nMatch all\n Touch none\n")
+        first = self.server("first")
+        second = self.server("second", hashed=True)
+        inner = " ".join(f"'{a}'" for a in second.args())
+        p = first.login(f"{inner} echo far", "-A", check=False)
+        self.assertNotIn("far", p.stdout)
+        d = self.agent.last()["destination"]
+        self.assertEqual((d["names"], d["via"][0]["names"]), ([], ["first.example"]))
 
     def test_destination_constraints(self):
         self.begin("")
@@ -136,6 +275,19 @@ class Attacks(Case):
     def test_honest_request_for_another_host(self):
         self.assertTrue(self.c.bind(self.bench, self.mine, self.sid))
         self.assertIsNotNone(self.c.sign(self.blob, userauth(self.sid, "root", self.blob, self.mine.blob)))
+
+    def test_revoked_host(self):
+        import base64
+        with open(self.bench.home / ".ssh" / "known_hosts", "a") as f:
+            f.write(f"@revoked other.example ssh-ed25519 {base64.b64encode(self.mine.blob).decode()}\n")
+        self.assertTrue(self.c.bind(self.bench, self.mine, self.sid))
+        self.assertIsNone(self.c.sign(self.blob, userauth(self.sid, "root", self.blob, self.mine.blob)))
+        self.assertEqual(self.agent.last()["reason"], "known_hosts revokes the host's key")
+        # neither as a hop on the way
+        d = AgentClient(self.agent.ssh)
+        self.addCleanup(d.close)
+        self.assertTrue(d.bind(self.bench, self.mine, os.urandom(32), forwarding=True))
+        self.assertIsNone(d.sign(self.blob, sshsig("git")))
 
     def test_no_bind_at_all(self):
         self.assertIsNone(self.c.sign(self.blob, userauth(self.sid, "root", self.blob)))

@@ -155,6 +155,8 @@ gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *j)
     (void)w;
     world.runs++;
     world.job = *j;
+    if (world.meanwhile != NULL)
+        world.meanwhile();
     if (world.token_error != 0)
         return world.token_error;
     if (world.asks_pin || j->pin_age == 0)
@@ -190,6 +192,8 @@ gpg_error_t prompt_confirm(struct prompt *p, struct wait *w, const struct reques
     (void)r;
     world.confirms++;
     note_desc(t);
+    if (world.meanwhile != NULL)
+        world.meanwhile();
     return world.confirm;
 }
 
@@ -261,12 +265,21 @@ char *lock_describe(struct lock *l)
     return gpgrt_strdup("locked since 10:32");
 }
 
-void lock_open(struct agent *a, const char *how)
+unsigned lock_count(struct lock *l)
+{
+    (void)l;
+    return world.locks;
+}
+
+bool lock_open(struct agent *a, unsigned count, const char *how)
 {
     (void)a;
     (void)how;
+    if (count != world.locks)
+        return false;
     world.locked = false;
     world.opened = true;
+    return true;
 }
 
 void lock_note_use(struct lock *l)
@@ -300,10 +313,10 @@ gpg_error_t known_hosts_lookup(struct known_hosts *k, const struct key *key,
 {
     (void)k;
     (void)candidates;
-    (void)more;
     (void)now;
-    *out = (struct host_names){0};
-    if (!key_same(key, world.host))
+    world.asked += more != NULL && more[0] != NULL;
+    *out = (struct host_names){.revoked = world.revoked};
+    if (!key_same(key, world.host) || world.nameless)
         return 0;
     out->names = gpgrt_calloc(2, sizeof *out->names);
     out->names[0] = gpgrt_strdup("host.example");

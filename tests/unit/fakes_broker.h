@@ -30,8 +30,13 @@ struct world {
     gpg_error_t confirm; /* answer to dialogs */
     unsigned confirms, pins;
     char last_desc[2048];
+    /* known_hosts */
+    bool revoked, nameless;
+    unsigned asked; /* look-ups that tried the name on ssh's command line */
     /* the rest */
     bool locked, passphrase_locked, verified_before, opened;
+    unsigned locks;
+    void (*meanwhile)(void); /* called while the token works, and while a dialog stands */
     gpg_error_t audit_error;
     json_t *record; /* the last one */
 };

@@ -28,6 +28,18 @@ static gpg_err_code_t sshsig(const char *ns)
     return gpg_err_code(err);
 }
 
+static gpg_err_code_t raw(size_t n)
+{
+    struct buf data = BUF_INIT;
+    gpg_error_t err;
+
+    for (size_t i = 0; i < n; i++)
+        buf_put_u8(&data, (uint8_t)i);
+    err = world_sign(&data);
+    buf_free(&data);
+    return gpg_err_code(err);
+}
+
 START_TEST(allowed_by_default_tail)
 {
     world_new("", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
@@ -218,6 +230,176 @@ START_TEST(forwarded_denied_or_confirmed)
     ck_assert_int_eq(auth(true), 0);
     ck_assert_uint_eq(world.confirms, 1);
     ck_assert_ptr_nonnull(strstr(world.last_desc, "via host.example"));
+    world_free();
+}
+END_TEST
+
+/* Who is refused or asked is told by which rule, not by whichever decided about touch. */
+START_TEST(the_rule_that_is_named_is_the_one)
+{
+    world_new("Match all\n Touch none\nMatch all\n Forwarded deny\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    world_bind(true);
+    world_bind(false);
+    ck_assert_int_eq(auth(true), GPG_ERR_FORBIDDEN);
+    ck_assert_str_eq(world_record("rule"), "p:4");
+    world_free();
+    world_new("Match all\n Touch none\nMatch all\n Forwarded confirm\n", "software",
+              TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world_bind(true);
+    world_bind(false);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_str_eq(world_record("rule"), "p:4");
+    world_free();
+    world_new("Match all\n Touch always\nMatch all\n StandIn deny\n", "gnuk", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(true), GPG_ERR_FORBIDDEN);
+    ck_assert_str_eq(world_record("rule"), "p:4");
+    world_free();
+    world_new("Match all\n Touch none\nMatch all\n Rate 1/1h\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_str_eq(world_record("rule"), "p:4");
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "Rate"));
+    world_free();
+}
+END_TEST
+
+/* An approval must not be had for what could be anything. */
+START_TEST(connection_approvals_name_their_host)
+{
+    world_new("Match use raw\n Access allow\nMatch unbound\n Touch none\nMatch all\n Confirm "
+              "connection\n Touch none\n",
+              "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(false), 0);
+    ck_assert_int_eq(auth(false), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    ck_assert_int_eq(raw(32), 0);
+    ck_assert_int_eq(raw(32), 0);
+    ck_assert_uint_eq(world.confirms, 4);
+    world.nameless = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 6);
+    world_free();
+}
+END_TEST
+
+static void lock_comes(void)
+{
+    world.locks++;
+}
+
+/* Nothing that was agreed to before a lock is good for anything after it. */
+START_TEST(a_lock_meanwhile_voids_what_was_shown)
+{
+    world_new("Match all\n Confirm connection\n Touch cached 1h\n", "gnuk", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    world.meanwhile = lock_comes;
+    ck_assert_int_eq(auth(true), GPG_ERR_LOCKED);
+    ck_assert_str_eq(world_record("reason"), "the agent was locked meanwhile");
+    world.meanwhile = NULL;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2); /* asked again */
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    world_free();
+}
+END_TEST
+
+START_TEST(a_lock_meanwhile_is_not_opened)
+{
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.locked = world.verified_before = true;
+    world.meanwhile = lock_comes;
+    ck_assert_int_eq(auth(true), GPG_ERR_LOCKED);
+    ck_assert(!world.opened);
+    world.meanwhile = NULL;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert(world.opened);
+    world_free();
+}
+END_TEST
+
+/* A signature that failed approved of nothing. */
+START_TEST(approvals_come_with_success)
+{
+    world_new("Match all\n Confirm connection\n Touch none\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    world.token_error = gpg_error(GPG_ERR_CARD);
+    ck_assert_int_eq(auth(true), GPG_ERR_CARD);
+    world.token_error = 0;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    world_free();
+}
+END_TEST
+
+START_TEST(a_failed_use_is_none)
+{
+    world_new("Match all\n Rate 1/1h\n Touch none\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    world.token_error = gpg_error(GPG_ERR_CARD);
+    ck_assert_int_eq(auth(true), GPG_ERR_CARD);
+    world.token_error = 0;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 1);
+    world_free();
+}
+END_TEST
+
+/* A host key that known_hosts revokes is refused wherever it stands in the chain. */
+START_TEST(revoked_hosts_are_refused)
+{
+    world_new("Match all\n Access allow\n Touch none\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    world.revoked = true;
+    ck_assert_int_eq(auth(true), GPG_ERR_CERT_REVOKED);
+    world_bind(true);
+    ck_assert_int_eq(sshsig("git"), GPG_ERR_CERT_REVOKED);
+    ck_assert_uint_eq(world.runs, 0);
+    world_free();
+}
+END_TEST
+
+START_TEST(a_host_without_a_name_could_be_any)
+{
+    world_new("Host prod\n Access deny\nMatch all\n Touch none\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    ck_assert_int_eq(auth(true), 0);
+    world.nameless = true;
+    ck_assert_int_eq(auth(true), GPG_ERR_FORBIDDEN);
+    world_free();
+    world_new("Match all\n Touch cached 1h\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world.nameless = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2); /* and no proof is kept for it */
+    world_free();
+}
+END_TEST
+
+/* 20, 32, 48 or 64 octets are a key exchange's hash only when root's own sshd says so. */
+START_TEST(hashes_are_an_sshds_alone)
+{
+    static const size_t sizes[] = {20, 32, 48, 64};
+
+    world_new("Match use host-key\n Access allow\nMatch all\n Access deny\n", "software",
+              TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    for (size_t i = 0; i < 4; i++) {
+        world.who.system_sshd = false;
+        ck_assert_int_eq(raw(sizes[i]), GPG_ERR_FORBIDDEN);
+        ck_assert_str_eq(world_record("use"), "raw");
+        world.who.system_sshd = true;
+        ck_assert_int_eq(raw(sizes[i]), 0);
+        ck_assert_str_eq(world_record("use"), "host-key");
+        ck_assert_int_eq(raw(sizes[i] + 1), GPG_ERR_FORBIDDEN);
+    }
+    world_bind(true); /* what comes through a forwarded agent is not it */
+    ck_assert_int_eq(raw(32), GPG_ERR_FORBIDDEN);
     world_free();
 }
 END_TEST
@@ -428,6 +610,15 @@ int main(void)
     tcase_add_test(t, bound_needs_the_system_ssh);
     tcase_add_test(t, session_of_another_bind_is_unproven);
     tcase_add_test(t, forwarded_denied_or_confirmed);
+    tcase_add_test(t, the_rule_that_is_named_is_the_one);
+    tcase_add_test(t, connection_approvals_name_their_host);
+    tcase_add_test(t, a_lock_meanwhile_voids_what_was_shown);
+    tcase_add_test(t, a_lock_meanwhile_is_not_opened);
+    tcase_add_test(t, approvals_come_with_success);
+    tcase_add_test(t, a_failed_use_is_none);
+    tcase_add_test(t, revoked_hosts_are_refused);
+    tcase_add_test(t, a_host_without_a_name_could_be_any);
+    tcase_add_test(t, hashes_are_an_sshds_alone);
     tcase_add_test(t, confirm_yes_and_connection);
     tcase_add_test(t, one_dialog_serves_confirm_and_standin);
     tcase_add_test(t, rate_refused_until_confirmed);

@@ -200,6 +200,29 @@ START_TEST(proofs)
 }
 END_TEST
 
+/* "ssh first" forwards its agent; what it was told to connect to is no name of the hosts behind. */
+START_TEST(the_command_line_names_the_first_host_only)
+{
+    struct destination d;
+
+    setup();
+    world.who.ssh_host = (char *)(uintptr_t) "first";
+    world_bind(false);
+    find(&d, true);
+    ck_assert_uint_eq(world.asked, 1);
+    destination_clear(&d);
+    world.origin.binds[0].forwarding = true;
+    world_bind(true);
+    world_bind(false);
+    world.asked = 0;
+    find(&d, true);
+    ck_assert_uint_eq(d.nhops, 3);
+    ck_assert_uint_eq(world.asked, 1);
+    destination_clear(&d);
+    teardown();
+}
+END_TEST
+
 /* The last bind's owner claims one host, the data names another. */
 START_TEST(foreign_bind_key_is_no_proof)
 {
@@ -235,6 +258,7 @@ int main(void)
     tcase_add_test(t, other_session_is_refused);
     tcase_add_test(t, only_authentications);
     tcase_add_test(t, proofs);
+    tcase_add_test(t, the_command_line_names_the_first_host_only);
     tcase_add_test(t, foreign_bind_key_is_no_proof);
     suite_add_tcase(s, t);
     r = srunner_create(s);

@@ -20,6 +20,12 @@ static void teardown(void)
     grants_free(g);
 }
 
+static void use(const char *key)
+{
+    ck_assert(grants_begin_use(g, key, NULL, 0));
+    grants_end_use(g, key, true);
+}
+
 static void until(int64_t ms)
 {
     while (monotonic_ms() < ms)
@@ -91,7 +97,7 @@ START_TEST(a_lock_wipes_proofs_but_not_counts)
 {
     grants_add_presence(g, "s", "t");
     grants_approve(g, 1, "s");
-    grants_note_use(g, "key");
+    use("key");
     grants_wipe(g);
     ck_assert(!grants_use_presence(g, "s", 15, 0, NULL));
     ck_assert(!grants_approved(g, 1, "s"));
@@ -104,8 +110,8 @@ START_TEST(rate_counts_each_key)
     int64_t start = monotonic_ms();
 
     for (int i = 0; i < 10; i++)
-        grants_note_use(g, "a");
-    grants_note_use(g, "b");
+        use("a");
+    use("b");
     ck_assert_uint_eq(grants_count_uses(g, "a", 60), 10);
     ck_assert_uint_eq(grants_count_uses(g, "b", 60), 1);
     ck_assert_uint_eq(grants_count_uses(g, "c", 60), 0);
@@ -121,9 +127,48 @@ END_TEST
 START_TEST(rate_forgets_nothing)
 {
     for (unsigned i = 1; i <= 5000; i++) {
-        grants_note_use(g, "a");
+        use("a");
         ck_assert_uint_eq(grants_count_uses(g, "a", 3600), i);
     }
+}
+END_TEST
+
+/* Many at once get no further than one after another. */
+START_TEST(rate_counts_what_is_under_way)
+{
+    static const struct policy_rate rates[] = {{.n = 100, .secs = 1}, {.n = 2, .secs = 3600}};
+
+    ck_assert(grants_begin_use(g, "a", rates, 2));
+    ck_assert(grants_begin_use(g, "a", rates, 2));
+    ck_assert(!grants_begin_use(g, "a", rates, 2));
+    ck_assert(grants_begin_use(g, "b", rates, 2));
+    for (int i = 0; i < 3; i++)
+        grants_end_use(g, "a", i == 0);
+    ck_assert_uint_eq(grants_count_uses(g, "a", 3600), 1);
+    ck_assert(grants_begin_use(g, "a", rates, 2));
+    grants_reset_rate(g, "a"); /* by a person; what is under way stays so */
+    ck_assert_uint_eq(grants_count_uses(g, "a", 3600), 1);
+    grants_end_use(g, "a", true);
+    ck_assert_uint_eq(grants_count_uses(g, "a", 3600), 1);
+}
+END_TEST
+
+/* Whoever adds keys by the thousand washes no count away. */
+START_TEST(rate_survives_a_crowd)
+{
+    char key[32];
+
+    for (int i = 0; i < 5; i++)
+        use("mine");
+    ck_assert(grants_begin_use(g, "busy", NULL, 0));
+    for (int i = 0; i < 5000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        use(key);
+    }
+    ck_assert_uint_ge(grants_count_uses(g, "mine", 3600), 5);
+    use("mine");
+    ck_assert_uint_ge(grants_count_uses(g, "mine", 3600), 6);
+    ck_assert_uint_eq(grants_count_uses(g, "busy", 3600), 1);
 }
 END_TEST
 
@@ -159,6 +204,8 @@ int main(void)
     tcase_add_test(tc, a_lock_wipes_proofs_but_not_counts);
     tcase_add_test(tc, rate_counts_each_key);
     tcase_add_test(tc, rate_forgets_nothing);
+    tcase_add_test(tc, rate_counts_what_is_under_way);
+    tcase_add_test(tc, rate_survives_a_crowd);
     tcase_add_test(tc, memory_is_bounded_and_the_newest_stay);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);

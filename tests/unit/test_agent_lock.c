@@ -102,9 +102,26 @@ START_TEST(locked_twice_wipes_twice_and_keeps_its_reason)
     ck_assert_int_eq(s.reason, LOCK_PULLED);
     ck_assert_str_eq(s.what, "one");
     gpgrt_free(s.what);
-    lock_open(&a, "pin one");
+    ck_assert(lock_open(&a, lock_count(a.lock), "pin one"));
     ck_assert(!lock_is_locked(a.lock));
     ck_assert(logged("\"unlock\"", "pin one"));
+}
+END_TEST
+
+/* A proof that was given before the lock does not open it. */
+START_TEST(a_later_lock_is_not_opened)
+{
+    unsigned count;
+
+    lock_now(&a, LOCK_IDLE, NULL);
+    count = lock_count(a.lock);
+    lock_now(&a, LOCK_COMMAND, NULL);
+    ck_assert(!lock_open(&a, count, "pin one"));
+    ck_assert(lock_is_locked(a.lock));
+    count = lock_count(a.lock);
+    ck_assert_uint_eq(lock_with("secret"), 0);
+    ck_assert(!lock_open(&a, count, "pin one"));
+    ck_assert(lock_open(&a, lock_count(a.lock), "pin one"));
 }
 END_TEST
 
@@ -114,7 +131,7 @@ START_TEST(the_two_locks_are_independent)
 
     lock_now(&a, LOCK_COMMAND, NULL);
     ck_assert_uint_eq(lock_with("secret"), 0);
-    lock_open(&a, "dialog");
+    ck_assert(lock_open(&a, lock_count(a.lock), "dialog"));
     ck_assert(!lock_is_locked(a.lock));
     ck_assert(lock_is_passphrase_locked(a.lock));
     text = lock_describe(a.lock);
@@ -190,7 +207,7 @@ START_TEST(idle_locks_once)
     lock_get(a.lock, &s);
     ck_assert_int_eq(s.reason, LOCK_IDLE);
     /* Opened, it counts anew. */
-    lock_open(&a, "dialog");
+    ck_assert(lock_open(&a, lock_count(a.lock), "dialog"));
     ck_assert(!lock_is_locked(a.lock));
     before = monotonic_ms();
     while (!lock_is_locked(a.lock) && monotonic_ms() - before < 20000)
@@ -212,6 +229,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, locking_takes_everything);
     tcase_add_test(tc, locked_twice_wipes_twice_and_keeps_its_reason);
+    tcase_add_test(tc, a_later_lock_is_not_opened);
     tcase_add_test(tc, the_two_locks_are_independent);
     tcase_add_test(tc, passphrase_states);
     tcase_add_test(tc, guessing_is_slow_for_all_together);

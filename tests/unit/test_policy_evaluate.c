@@ -5,8 +5,6 @@
 #include <gcrypt.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static struct policy_set *set;
 static const char *name = "host.example";
@@ -156,6 +154,104 @@ START_TEST(unknown_chain_counts_as_any)
 }
 END_TEST
 
+/* A pattern for names must not meet a fingerprint by chance, nor the other way round. */
+START_TEST(names_and_keys_are_matched_apart)
+{
+    reset();
+    judge("Host S*\n Access deny\nHost *key\n Access deny\nHost *:*\n Access deny\n");
+    ck_assert(v.allow);
+    judge("Host SHA256:HOSTKEY\n Access deny\n");
+    ck_assert(v.allow); /* fingerprints have case */
+    judge("Host SHA256:host*\n Access deny\n");
+    ck_assert(!v.allow);
+    judge("Host * !SHA256:hostkey\n Access deny\n");
+    ck_assert(v.allow);
+    host.nnames = 0; /* a host without a name is one of "*" */
+    judge("Host *\n Touch always\n");
+    ck_assert_int_eq(v.touch, TOUCH_ALWAYS);
+}
+END_TEST
+
+/* However many hosts have rates of their own: the one that could be any of them meets the strictest. */
+START_TEST(no_rate_is_lost)
+{
+    reset();
+    unproven();
+    judge("Host a\n Rate 10/1m\nHost b\n Rate 11/1m\nHost c\n Rate 12/1m\nHost d\n Rate 13/1m\n"
+          "Host e\n Rate 2/1h\n");
+    ck_assert_uint_eq(v.nrates, POLICY_MAX_RATES);
+    for (size_t i = 0; i < v.nrates; i++)
+        if (v.rates[i].n <= 2 && v.rates[i].secs >= 3600)
+            return;
+    ck_abort_msg("no rate as strict as 2/1h");
+}
+END_TEST
+
+START_TEST(namespaces_have_case)
+{
+    reset();
+    facts.use = "sshsig:GIT";
+    judge("Match use sshsig:git\n Access allow\nMatch use sshsig\n Access deny\n");
+    ck_assert(!v.allow);
+    judge("Match use SSHSIG:G*\n Access deny\n");
+    ck_assert(!v.allow);
+}
+END_TEST
+
+START_TEST(sudo_and_host_keys_are_uses_of_their_own)
+{
+    static const char *const uses[] = {"sudo",   "host-key", "raw",
+                                       "ssh-ca", "ssh-auth", "sshsig:sudo"};
+
+    reset();
+    for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+        facts.use = uses[i];
+        judge("Match use sudo,host-key\n Access deny\nMatch use raw\n Access allow\n");
+        ck_assert_int_eq(v.allow, i >= 2);
+    }
+}
+END_TEST
+
+/* A path with a blank in it is one path. */
+START_TEST(blanks_do_not_cut_patterns)
+{
+    reset();
+    facts.client = "/opt/my app/ssh";
+    judge("Match client \"/opt/my app/*\"\n Access deny\n");
+    ck_assert(!v.allow);
+    facts.client = "app/ssh";
+    judge("Match client \"/opt/my app/*\"\n Access deny\n");
+    ck_assert(v.allow);
+}
+END_TEST
+
+START_TEST(keys_by_every_name)
+{
+    static const char *const names[] = {
+        "SHA256:key",      "0123456789012345678901234567890123456789",
+        "gnuk-42/auth",    "gnuk-00000042/aut",
+        "gnuk/aut",        "\"my *\"",
+        "nothing,gnuk/*",  "AAAAAAAAAAAAAAAAAAAAAAAABBBBBBBBBBBBBBBB",
+        "bbbbbbbbbbbbbbbb"};
+    static const char *const others[] = {"SHA256:KEY",  "gnuk-43/auth", "gnuk/sig",
+                                         "yubikey/aut", "my",           "*,!gnuk/aut"};
+    char text[128];
+
+    reset();
+    facts.key_openpgp = "AAAAAAAAAAAAAAAAAAAAAAAABBBBBBBBBBBBBBBB";
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(text, sizeof text, "Match all\n Keys %s\n", names[i]);
+        judge(text);
+        ck_assert_msg(v.allow, "%s", names[i]);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        snprintf(text, sizeof text, "Match all\n Keys %s\n", others[i]);
+        judge(text);
+        ck_assert_msg(!v.allow, "%s", others[i]);
+    }
+}
+END_TEST
+
 START_TEST(unknown_facts_hold_neither_way)
 {
     reset();
@@ -165,9 +261,50 @@ START_TEST(unknown_facts_hold_neither_way)
     facts.client = NULL;
     judge("Match client /usr/bin/ssh\n Access deny\nMatch !client /usr/bin/ssh\n Access deny\n");
     ck_assert(v.allow);
-    facts.use = "sshsig:git";
-    judge("Match unbound\n Access deny\nMatch !unbound\n Access deny\n");
+    facts.user = NULL;
+    judge("Match user root\n Access deny\nMatch !user root\n Access deny\n");
     ck_assert(v.allow);
+    judge("Match parent /usr/bin/bash\n Access deny\nMatch !parent /usr/bin/bash\n Access deny\n");
+    ck_assert(v.allow);
+    facts.forwarded = TRI_UNKNOWN;
+    facts.via_known = false;
+    judge("Match forwarded\n Access deny\nMatch !forwarded\n Access deny\n"
+          "Match via x\n Access deny\nMatch !via x\n Access deny\n");
+    ck_assert(v.allow); /* the destination is proven and named: not any host's */
+    facts.use = "sshsig:git";
+    judge("Match unbound\n Access deny\nMatch !unbound\n Access deny\n"
+          "Match proof none\n Access deny\nMatch !proof none\n Access deny\n");
+    ck_assert(v.allow);
+    facts.dest = NULL;
+    judge("Host *\n Access deny\nMatch !host x\n Access deny\n");
+    ck_assert(v.allow);
+    facts.ntokens = 0;
+    judge("Match token gnuk\n Access deny\nMatch !token gnuk\n Access deny\n");
+    ck_assert(v.allow);
+    facts.key_fpr = facts.key_grip = facts.key_comment = NULL;
+    judge("Match key x\n Access deny\nMatch !key x\n Access deny\n");
+    ck_assert(v.allow);
+    facts.use = NULL;
+    judge("Match use raw\n Access deny\nMatch !use raw\n Access deny\n");
+    ck_assert(v.allow);
+}
+END_TEST
+
+/* An ancestor that may not be looked at could be the one. */
+START_TEST(unread_ancestors_are_unknown)
+{
+    static const char *const parents[] = {"/usr/bin/bash", "?"};
+
+    reset();
+    facts.parents = parents;
+    facts.nparents = 2;
+    judge("Match parent /usr/bin/bash\n Access deny\n");
+    ck_assert(!v.allow);
+    judge("Match parent /opt/x\n Access deny\nMatch !parent /opt/x\n Access deny\n");
+    ck_assert(v.allow);
+    facts.nparents = 1;
+    judge("Match !parent /opt/x\n Access deny\n");
+    ck_assert(!v.allow);
 }
 END_TEST
 
@@ -235,62 +372,6 @@ START_TEST(listing_minds_keys_only)
 }
 END_TEST
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    fclose(f);
-    ck_assert_int_eq(chmod(path, 0600), 0);
-}
-
-/* The floor: whatever the person's file says, the administrator's demands stay. */
-START_TEST(two_files_meet)
-{
-    char dir[] = "/tmp/lkpolXXXXXX", admin[64], user[64];
-    struct policy_paths paths = {
-        .admin_file = admin, .user_file = user, .home = "/h", .uid = getuid()};
-    struct policy_errors e = {0};
-
-    reset();
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    snprintf(admin, sizeof admin, "%s/admin", dir);
-    snprintf(user, sizeof user, "%s/user", dir);
-    write_file(admin, "Match all\n Touch cached 30s max 100\n Pin 1h\n Rate 5/1m\n Notify no\n");
-    write_file(
-        user,
-        "Match all\n Touch cached 5m max 10\n Pin 10m\n Rate 7/1h\n Confirm yes\n Notify yes\n");
-    policy_unref(set);
-    set = NULL;
-    ck_assert_uint_eq(policy_load(&paths, &set, &e), 0);
-    policy_evaluate(set, &facts, &v);
-    ck_assert_int_eq(v.touch, TOUCH_CACHED);
-    ck_assert_uint_eq(v.touch_secs, 30);
-    ck_assert_uint_eq(v.touch_max, 10);
-    ck_assert_int_eq(v.pin, 600);
-    ck_assert_uint_eq(v.nrates, 2);
-    ck_assert_int_eq(v.confirm, CONFIRM_YES);
-    ck_assert(v.notify); /* the person's */
-    write_file(user, "Match all\n Access allow\n Touch none\n");
-    write_file(admin, "Host host.example\n Access deny\n");
-    policy_unref(set);
-    set = NULL;
-    ck_assert_uint_eq(policy_load(&paths, &set, &e), 0);
-    policy_evaluate(set, &facts, &v);
-    ck_assert(!v.allow);
-    ck_assert_int_eq(chmod(user, 0620), 0);
-    policy_unref(set);
-    set = NULL;
-    ck_assert_uint_ne(policy_load(&paths, &set, &e), 0);
-    ck_assert_ptr_nonnull(strstr(e.text[0], "can be written by others"));
-    policy_errors_free(&e);
-    unlink(admin);
-    unlink(user);
-    rmdir(dir);
-}
-END_TEST
-
 static void expect_error(const char *text, const char *part)
 {
     struct policy_errors e = {0};
@@ -320,6 +401,12 @@ START_TEST(errors_name_place_and_remedy)
     expect_error("Confirm yes no\n", "more than Confirm takes");
     expect_error("Host\n", "wants one pattern");
     expect_error("Include x\n", "cannot be used here");
+    expect_error("Host !a !b\n", "f:1:6: only negated items, so this never holds");
+    expect_error("Match use !raw\n", "write \"!use ...\"");
+    expect_error("Match key !x\n", "never holds");
+    expect_error("Keys !x\n", "only negated keys");
+    expect_error("Match user a,,b\n", "f:1:14: an empty item");
+    expect_error("Match user !\n", "an empty item");
 }
 END_TEST
 
@@ -404,12 +491,18 @@ int main(void)
     tcase_add_test(t, unbound_block_is_the_one_way_to_less);
     tcase_add_test(t, proven_but_unnamed);
     tcase_add_test(t, unknown_chain_counts_as_any);
+    tcase_add_test(t, names_and_keys_are_matched_apart);
+    tcase_add_test(t, no_rate_is_lost);
+    tcase_add_test(t, namespaces_have_case);
+    tcase_add_test(t, sudo_and_host_keys_are_uses_of_their_own);
+    tcase_add_test(t, blanks_do_not_cut_patterns);
+    tcase_add_test(t, keys_by_every_name);
     tcase_add_test(t, unknown_facts_hold_neither_way);
+    tcase_add_test(t, unread_ancestors_are_unknown);
     tcase_add_test(t, uses);
     tcase_add_test(t, via_forwarded_user_token_key);
     tcase_add_test(t, hours);
     tcase_add_test(t, listing_minds_keys_only);
-    tcase_add_test(t, two_files_meet);
     tcase_add_test(t, errors_name_place_and_remedy);
     tcase_add_test(t, all_problems_in_one_pass);
     tcase_add_test(t, loosening_is_seen);

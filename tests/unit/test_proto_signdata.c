@@ -409,6 +409,148 @@ START_TEST(certificate_of_unknown_type)
 }
 END_TEST
 
+/* --- sudo, host keys --------------------------------------------------------------------------------------- */
+
+struct sudo {
+    uint32_t version;
+    size_t cookie;
+    const char *user, *words; /* words: hex of the action field */
+    const char *tail;
+    uint8_t type;
+    const char *outer, *service, *method, *pkalg, *key;
+};
+
+static void put_sudo(struct buf *b, const struct sudo *u)
+{
+    struct buf in = BUF_INIT, words = BUF_INIT;
+    struct key *k = recorded_key(u->key);
+
+    put_hex(&words, u->words);
+    buf_put_u32(&in, u->version);
+    buf_put_string(&in, sid64, u->cookie);
+    buf_put_cstring(&in, "pam user");
+    buf_put_cstring(&in, u->user);
+    buf_put_cstring(&in, "sudo");
+    buf_put_cstring(&in, "/home/u");
+    buf_put_string(&in, words.data, words.len);
+    buf_put_cstring(&in, "web1");
+    buf_put_u64(&in, 1700000000);
+    put_hex(&in, u->tail);
+    buf_put_string(b, in.data, in.len);
+    buf_put_u8(b, u->type);
+    buf_put_cstring(b, u->outer);
+    buf_put_cstring(b, u->service);
+    buf_put_cstring(b, u->method);
+    buf_put_u8(b, 1);
+    buf_put_cstring(b, u->pkalg);
+    buf_put_string(b, k->blob, k->blob_len);
+    buf_free(&in);
+    buf_free(&words);
+    key_unref(k);
+}
+
+#define PAM "pam_ssh_agent_auth"
+#define WORDS          \
+    "0000000200000005" \
+    "2f62696e2f"       \
+    "000000016c" /* "/bin/", "l" */
+
+START_TEST(sudo)
+{
+    static const struct {
+        struct sudo u;
+        bool ok;
+        const char *command;
+    } cases[] = {
+        {{101, 16, "u", WORDS, "", 54, "u", PAM, PLAIN, ED, "ed"}, true, "/bin/ l"},
+        {{101, 60, "u", "", "", 54, "u", PAM, PLAIN, ED, "ed"}, true, ""},
+        {{101, 16, "u", "6c73202d6c", "", 54, "u", PAM, PLAIN, ED, "ed"}, true, "ls -l"},
+        /* a login in disguise, another's key, parts that do not fit each other, more than there should be */
+        {{101, 16, "u", WORDS, "", 50, "u", PAM, PLAIN, ED, "ed"}, false, NULL},
+        {{101, 16, "u", WORDS, "", 54, "u", SVC, PLAIN, ED, "ed"}, false, NULL},
+        {{101, 16, "u", WORDS, "", 54, "u", PAM, BOUND, ED, "ed"}, false, NULL},
+        {{101, 16, "u", WORDS, "", 54, "u", PAM, PLAIN, ED, "hosta"}, false, NULL},
+        {{101, 16, "u", WORDS, "", 54, "u", PAM, PLAIN, "ssh-rsa", "ed"}, false, NULL},
+        {{101, 16, "u", WORDS, "", 54, "root", PAM, PLAIN, ED, "ed"}, false, NULL},
+        {{101, 15, "u", WORDS, "", 54, "u", PAM, PLAIN, ED, "ed"}, false, NULL},
+        {{102, 16, "u", WORDS, "", 54, "u", PAM, PLAIN, ED, "ed"}, false, NULL},
+        {{101, 16, "u", WORDS, "00", 54, "u", PAM, PLAIN, ED, "ed"}, false, NULL},
+        {{101, 16, "u",
+          "0000000100000002"
+          "6c00",
+          "", 54, "u", PAM, PLAIN, ED, "ed"},
+         false,
+         NULL},
+        {{101, 16, "u", "ffffffff", "", 54, "u", PAM, PLAIN, ED, "ed"}, true, "\xff\xff\xff\xff"},
+    };
+    struct key *signer = recorded_key("ed");
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf b = BUF_INIT;
+        struct signdata s;
+
+        put_sudo(&b, &cases[i].u);
+        ck_ok(signdata_parse(buf_rd(&b), signer, &s));
+        ck_assert_msg(s.kind == (cases[i].ok ? SIGNDATA_SUDO : SIGNDATA_RAW), "case %zu", i);
+        if (cases[i].ok) {
+            ck_assert_str_eq(s.sudo.user, "u");
+            ck_assert_str_eq(s.sudo.service, "sudo");
+            ck_assert_str_eq(s.sudo.host, "web1");
+            ck_assert_str_eq(s.sudo.cwd, "/home/u");
+            ck_assert_str_eq(s.sudo.command, cases[i].command);
+        }
+        signdata_clear(&s);
+        for (size_t n = 0; cases[i].ok && n < b.len; n++) {
+            ck_ok(signdata_parse(rd_of(b.data, n), signer, &s));
+            ck_assert_msg(s.kind == SIGNDATA_RAW, "case %zu cut to %zu", i, n);
+            signdata_clear(&s);
+        }
+        buf_free(&b);
+    }
+    key_unref(signer);
+}
+END_TEST
+
+START_TEST(hostkey_proof)
+{
+    static const struct {
+        const char *what;
+        size_t sid;
+        const char *key, *signer, *tail;
+        bool ok;
+    } cases[] = {
+        {"hostkeys-prove-00@openssh.com", 64, "ed", "ed", "", true},
+        {"hostkeys-prove-00@openssh.com", 20, "rsa", "rsa", "", true},
+        {"hostkeys-prove-00@openssh.com", 64, "hosta", "ed", "", false},
+        {"hostkeys-prove-00@openssh.com", 19, "ed", "ed", "", false},
+        {"hostkeys-prove-00@openssh.com", 64, "ed", "ed", "00", false},
+        {"hostkeys-00@openssh.com", 64, "ed", "ed", "", false},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct key *signer = recorded_key(cases[i].signer), *k = recorded_key(cases[i].key);
+        struct buf b = BUF_INIT;
+        struct signdata s;
+
+        buf_put_cstring(&b, cases[i].what);
+        buf_put_string(&b, sid64, cases[i].sid);
+        buf_put_string(&b, k->blob, k->blob_len);
+        put_hex(&b, cases[i].tail);
+        ck_ok(signdata_parse(buf_rd(&b), signer, &s));
+        ck_assert_msg(s.kind == (cases[i].ok ? SIGNDATA_HOSTKEY : SIGNDATA_RAW), "case %zu", i);
+        signdata_clear(&s);
+        for (size_t n = 0; cases[i].ok && n < b.len; n++) {
+            ck_ok(signdata_parse(rd_of(b.data, n), signer, &s));
+            ck_assert_int_eq(s.kind, SIGNDATA_RAW);
+            signdata_clear(&s);
+        }
+        buf_free(&b);
+        key_unref(k);
+        key_unref(signer);
+    }
+}
+END_TEST
+
 static void tests(TCase *tc)
 {
     tcase_add_test(tc, every_recorded_signature);
@@ -418,6 +560,8 @@ static void tests(TCase *tc)
     tcase_add_test(tc, sshsig);
     tcase_add_loop_test(tc, certificates_to_sign, 0, 5);
     tcase_add_test(tc, certificate_of_unknown_type);
+    tcase_add_test(tc, sudo);
+    tcase_add_test(tc, hostkey_proof);
 }
 
 int main(void)

@@ -45,7 +45,7 @@ for line in sys.stdin:
         if "one-button" in rest or verb == "MESSAGE":
             kind = "message"
         with open(os.path.join(DIR, "open"), "a") as f:
-            f.write(json.dumps(dict(dialog, kind=kind)) + "\\n")
+            f.write(json.dumps(dict(dialog, kind=kind, display=os.environ.get("DISPLAY"))) + "\\n")
         while kind == "message":
             time.sleep(1)  # a notice stays until it is taken down
         a = next_answer(kind)

@@ -14,7 +14,8 @@ def free_port():
 
 
 class Sshd:
-    def __init__(self, bench, name="host", key_type="ed25519", known_as=None, hashed=False, known=True):
+    def __init__(self, bench, name="host", key_type="ed25519", known_as=None, hashed=False, known=True, agent=None, keys=()):
+        """AGENT holds the host keys whose public halves are KEYS, the first one known to clients; else sshd has one of its own."""
         self.bench = bench
         self.name = known_as or name
         self.port = free_port()
@@ -22,14 +23,18 @@ class Sshd:
         self.dir = bench.top / name
         self.dir.mkdir()
         self.key = self.dir / "hostkey"
-        bench.run("ssh-keygen", "-q", "-t", key_type, "-N", "", "-C", name, "-f", self.key)
+        if agent:
+            shutil.copy(keys[0], self.dir / "hostkey.pub")
+        else:
+            bench.run("ssh-keygen", "-q", "-t", key_type, "-N", "", "-C", name, "-f", self.key)
         self.authorized = self.dir / "authorized_keys"
         self.authorized.touch()
+        host_keys = "\n".join([f"HostKeyAgent {agent}", *(f"HostKey {k}" for k in keys)]) if agent else f"HostKey {self.key}"
         config = self.dir / "sshd_config"
         config.write_text(f"""
 Port {self.port}
 ListenAddress 127.0.0.1
-HostKey {self.key}
+{host_keys}
 PidFile none
 AuthorizedKeysFile {self.authorized}
 StrictModes no
