@@ -27,6 +27,18 @@ const struct emu_algo emu_algos[] = {
      "brainpoolP256r1",
      EVP_PKEY_EC,
      256},
+    {"brainpoolP384r1",
+     {0x13, 0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0B},
+     10,
+     "brainpoolP384r1",
+     EVP_PKEY_EC,
+     384},
+    {"brainpoolP512r1",
+     {0x13, 0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0D},
+     10,
+     "brainpoolP512r1",
+     EVP_PKEY_EC,
+     512},
     {"ed25519",
      {0x16, 0x2B, 0x06, 0x01, 0x04, 0x01, 0xDA, 0x47, 0x0F, 0x01},
      10,
@@ -48,6 +60,30 @@ const struct emu_algo *emu_algo_by_name(const char *name)
         if (strcmp(emu_algos[i].name, name) == 0)
             return &emu_algos[i];
     return NULL;
+}
+
+bool emu_slot_takes(const struct emu_profile *p, unsigned slot, const struct emu_algo *a)
+{
+    size_t n = strlen(a->name);
+    bool decrypts = slot == 1;
+
+    if ((a->nid == EVP_PKEY_ED25519 && decrypts) || (a->nid == EVP_PKEY_X25519 && !decrypts))
+        return false;
+    for (const char *s = p->algos; *s != '\0'; s += strcspn(s, " "), s += strspn(s, " "))
+        if (strncmp(s, a->name, n) == 0 && (s[n] == ' ' || s[n] == '\0'))
+            return true;
+    return false;
+}
+
+size_t emu_attributes(const struct emu_profile *p, unsigned slot, const struct emu_algo *a,
+                      uint8_t out[16])
+{
+    memcpy(out, a->attr, a->attr_len);
+    if (a->nid == EVP_PKEY_RSA && p->rsa_ebits != 0)
+        out[4] = p->rsa_ebits;
+    if (a->nid == EVP_PKEY_EC && slot == 1)
+        out[0] = 0x12;
+    return a->attr_len;
 }
 
 /* ECDH and ECDSA attributes differ in the first octet only. */

@@ -245,7 +245,7 @@ class Touch(Case):
         self.assertEqual(self.agent.last()["reason"], "not touched in time")
 
     def test_dialog_stands_in_on_a_card_without_a_button(self):
-        self.begin("nitrokey-pro")
+        self.begin("nitrokey-pro", keys=("--key", "aut=nistp256"))
         self.ready("openpgp")
         self.pinentry.answer("confirm ok")
         self.pinentry.answer("pin 123456")
