@@ -96,8 +96,12 @@ static gpg_error_t check_lock(struct run *r)
 
 static bool can_prove(const struct run *r, const struct holder *h)
 {
-    return (h->pin != TOKEN_PIN_NONE || h->touch == TOKEN_TOUCH_ALWAYS) &&
-           hotplug_was_verified(r->a->hotplug, h->token);
+    const struct token_info *info = token_info_get(h->token);
+    bool good = info != NULL && (h->pin != TOKEN_PIN_NONE || h->touch == TOKEN_TOUCH_ALWAYS) &&
+                hotplug_was_verified(r->a->hotplug, info);
+
+    token_info_put(info);
+    return good;
 }
 
 /* Higher is better; negative: cannot serve. */
@@ -381,7 +385,9 @@ static void note_success(struct run *r)
         grants_wipe(r->a->grants); /* the lock came between the last look and the new proof */
     grants_note_use(r->a->grants, r->grip);
     lock_note_use(r->a->lock);
-    if (!r->was_locked)
+    /* A signature was verified, so that the token holds its keys. What was decrypted proves nothing:
+     * the lock stays. */
+    if (!r->was_locked || r->op->verb != TOKEN_SIGN)
         return;
     how = gpgrt_bsprintf("%s %s", strcmp(r->out.pin, "typed") == 0 ? "pin" : "touch",
                          r->out.token != NULL ? r->out.token : "");

@@ -30,7 +30,11 @@ struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n);
 void hotplug_entries_free(struct hotplug_entry *e, size_t n);
 /* A token has just shown a fresh proof by PIN or touch: remember that it may unlock. */
 void hotplug_note_verified(struct hotplug *h, const struct token *t);
-bool hotplug_was_verified(struct hotplug *h, const struct token *t);
+/* Is INFO what such a token listed, name and keys? A listing can be copied: broker_prove tells
+ * whether the keys are there, too. */
+bool hotplug_was_verified(struct hotplug *h, const struct token_info *info);
+/* Did any token ever show a proof? */
+bool hotplug_any_verified(struct hotplug *h);
 /* A new eventfd that becomes readable at the next change of the set of tokens (and at every later
  * one until it is given back): for dialogs that wait for a token. Give it back with
  * hotplug_unwatch, which closes it. */

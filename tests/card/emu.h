@@ -39,6 +39,7 @@ extern const struct emu_profile emu_profiles[]; /* ended by a NULL name */
 
 struct emu_key {
     EVP_PKEY *pkey;
+    EVP_PKEY *shown;  /* an imposter's: the public half that it copied; NULL: pkey's own */
     uint8_t attr[16]; /* algorithm attributes */
     size_t attr_len;
     const char *algo; /* name in emu_algos, NULL: RSA by attr or unset */
@@ -73,6 +74,7 @@ struct emu {
     enum emu_touch touch_mode;
     int touch_timeout_ms;
     bool touch_waiting, touched, pulled, garbage;
+    bool imposter;     /* takes any PIN */
     time_t touched_at; /* 0: never */
     int delay_ms;
     struct {
@@ -111,6 +113,8 @@ size_t emu_attributes(const struct emu_profile *p, unsigned slot, const struct e
                       uint8_t out[16]);
 /* A fresh key; SEED >= 0: always the same one (not for RSA). */
 bool emu_generate(struct emu_key *k, const struct emu_algo *a, long seed, unsigned slot);
+/* Keeps K's public half and forgets the private one: another one takes its place. */
+bool emu_forge(struct emu_key *k);
 bool emu_import(struct emu_key *k, const struct emu_algo *a, struct rd tags, struct rd values);
 void emu_put_public(const struct emu_key *k, struct buf *out);                /* 7F49 */
 unsigned emu_sign(const struct emu_key *k, struct rd input, struct buf *out); /* SW */

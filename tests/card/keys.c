@@ -136,7 +136,9 @@ static EVP_PKEY *ec_from_scalar(const char *group, const uint8_t *d, size_t n)
 static void set_key(struct emu_key *k, const struct emu_algo *a, EVP_PKEY *pkey, uint8_t origin)
 {
     EVP_PKEY_free(k->pkey);
+    EVP_PKEY_free(k->shown);
     k->pkey = pkey;
+    k->shown = NULL;
     k->algo = a->name;
     k->origin = origin;
 }
@@ -160,6 +162,18 @@ bool emu_generate(struct emu_key *k, const struct emu_algo *a, long seed, unsign
     if (pkey == NULL)
         return false;
     set_key(k, a, pkey, 1);
+    return true;
+}
+
+bool emu_forge(struct emu_key *k)
+{
+    EVP_PKEY *shown = k->pkey;
+
+    if (shown == NULL || EVP_PKEY_up_ref(shown) != 1)
+        return shown == NULL;
+    if (!emu_generate(k, emu_algo_by_name(k->algo), -1, 0))
+        return false;
+    k->shown = shown;
     return true;
 }
 
@@ -272,22 +286,23 @@ bool emu_import(struct emu_key *k, const struct emu_algo *a, struct rd tags, str
 /* The point (04 x y, or 32 octets), or for RSA the modulus. */
 static size_t public_octets(const struct emu_key *k, uint8_t *out, size_t cap)
 {
+    const EVP_PKEY *pkey = k->shown != NULL ? k->shown : k->pkey;
     size_t n = cap;
     BIGNUM *bn = NULL;
 
-    switch (EVP_PKEY_get_base_id(k->pkey)) {
+    switch (EVP_PKEY_get_base_id(pkey)) {
     case EVP_PKEY_RSA:
-        if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &bn) != 1)
+        if (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &bn) != 1)
             return 0;
         n = (size_t)BN_bn2bin(bn, out);
         BN_free(bn);
         return n;
     case EVP_PKEY_EC:
-        return EVP_PKEY_get_octet_string_param(k->pkey, OSSL_PKEY_PARAM_PUB_KEY, out, cap, &n) == 1
+        return EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_PUB_KEY, out, cap, &n) == 1
                    ? n
                    : 0;
     default:
-        return EVP_PKEY_get_raw_public_key(k->pkey, out, &n) == 1 ? n : 0;
+        return EVP_PKEY_get_raw_public_key(pkey, out, &n) == 1 ? n : 0;
     }
 }
 

@@ -231,14 +231,24 @@ int main(int argc, char **argv)
         FORCED,
         KDF,
         DELAY,
+        IMPOSTER,
         HELP
     };
-    static const struct option options[] = {
-        {"profile", 1, NULL, PROFILE},   {"port", 1, NULL, PORT}, {"control", 1, NULL, CONTROL},
-        {"serial", 1, NULL, SERIAL},     {"pin", 1, NULL, PIN},   {"admin-pin", 1, NULL, ADMIN},
-        {"key", 1, NULL, KEY},           {"seed", 1, NULL, SEED}, {"uif", 1, NULL, UIF},
-        {"forced-pin", 0, NULL, FORCED}, {"kdf", 0, NULL, KDF},   {"delay", 1, NULL, DELAY},
-        {"help", 0, NULL, HELP},         {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"profile", 1, NULL, PROFILE},
+                                            {"port", 1, NULL, PORT},
+                                            {"control", 1, NULL, CONTROL},
+                                            {"serial", 1, NULL, SERIAL},
+                                            {"pin", 1, NULL, PIN},
+                                            {"admin-pin", 1, NULL, ADMIN},
+                                            {"key", 1, NULL, KEY},
+                                            {"seed", 1, NULL, SEED},
+                                            {"uif", 1, NULL, UIF},
+                                            {"forced-pin", 0, NULL, FORCED},
+                                            {"kdf", 0, NULL, KDF},
+                                            {"delay", 1, NULL, DELAY},
+                                            {"help", 0, NULL, HELP},
+                                            {"imposter", 0, NULL, IMPOSTER},
+                                            {NULL, 0, NULL, 0}};
     static struct emu e = {.mutex = PTHREAD_MUTEX_INITIALIZER,
                            .changed = PTHREAD_COND_INITIALIZER,
                            .touch_timeout_ms = 15000,
@@ -306,6 +316,9 @@ int main(int argc, char **argv)
         case DELAY:
             e.delay_ms = atoi(optarg);
             break;
+        case IMPOSTER:
+            e.imposter = true;
+            break;
         case HELP:
             fputs(usage, stdout);
             return 0;
@@ -325,6 +338,9 @@ int main(int argc, char **argv)
                 keys[i]);
             return 2;
         }
+    for (unsigned i = 0; e.imposter && i < KEY_SLOTS; i++)
+        if (!emu_forge(&e.keys[i]))
+            return 2;
     if (kdf)
         set_kdf(&e);
     emu_control(&e, control);

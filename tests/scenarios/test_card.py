@@ -352,6 +352,83 @@ class Tokens(Case):
         self.assertEqual(p.returncode, 1)
         self.assertIn("not plugged in", p.stderr)
 
+    def test_copy_of_a_card_unlocks_nothing(self):
+        """Serial number and public keys are no secret: a card that shows them and takes any PIN is not the card."""
+        same = ("--seed", "7", "--serial", "00000001")
+        true = self.begin("gnuk", *same, name="true")
+        self.pinentry.always()
+        self.ready("00000001")
+        blob = self.auth_blob()
+        self.assertIsNotNone(self.sign(blob))
+        self.swap(true)
+        false = self.begin("gnuk", *same, "--imposter", name="false")
+        self.ready("00000001")
+        self.assertEqual(self.auth_blob(), blob)
+        p = self.agent.latchkey("unlock", check=False)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("does not hold the keys", p.stderr)
+        self.assertGreater(false.state()["ins"].get("88", 0), 0, "it was put to the test")
+        self.assertIsNone(self.sign(blob))
+        self.assertEqual(self.agent.lock_state(), "locked")
+        self.assertFalse(any(false.state()["verified"]))
+        self.assertIn("Bad signature", self.agent.records("unlock")[-1]["result"])
+        self.swap(false)
+        true = self.begin("gnuk", *same, name="again")
+        self.ready("00000001")
+        self.agent.latchkey("unlock")
+        self.assertEqual(self.agent.lock_state(), "open")
+        self.assertFalse(any(true.state()["verified"]))
+
+    def swap(self, card):
+        card.pull()
+        self.agent.wait_token("00000001", "pulled")
+        wait_until(lambda: self.agent.lock_state() == "locked", "locked")
+        card.process.kill()
+        card.process.wait()
+
+    def test_namesake_does_not_make_a_dialog_enough(self):
+        card = self.begin("gnuk", "--serial", "00000001", name="true")
+        self.pinentry.always()
+        self.ready("00000001")
+        self.assertIsNotNone(self.sign())
+        self.swap(card)
+        self.begin("gnuk", "--serial", "00000001", name="other")  # the same name, keys of its own
+        self.ready("00000001")
+        p = self.agent.latchkey("unlock", check=False)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("not plugged in", p.stderr)
+        self.assertEqual(self.agent.lock_state(), "locked")
+
+    def test_unlock_with_a_touch_key_and_with_the_signature_key(self):
+        for keys, ins in ((("--key", "aut=ed25519", "--uif", "aut=1"), "88"), (("--key", "sig=rsa2048"), "2A")):
+            with self.subTest(ins):
+                card = self.begin("yubikey5", keys=keys, name=f"c{ins}")
+                card.do("touch-mode auto")
+                self.pinentry.always()
+                self.ready("yubikey")
+                if ins == "88":
+                    self.assertIsNotNone(self.sign())
+                else:
+                    fpr = self.agent.keys()[0]["openpgp_fingerprint"]
+                    self.bench.run("latchkey-gpg", "--status-fd=2", "-bsau", fpr, input="text")
+                self.agent.latchkey("lock")
+                n = len(self.pinentry.dialogs())
+                card.do("touch-mode manual")
+                p = self.bench.start("latchkey", "unlock", stdout=-1, stderr=-1, text=True)
+                if ins == "88":
+                    card.touch()
+                self.assertEqual(p.wait(), 0, p.stderr.read())
+                p.stdout.close()
+                p.stderr.close()
+                self.assertEqual([d["kind"] for d in self.pinentry.dialogs()[n:] if d["kind"] != "message"], ["pin"])
+                self.assertEqual(self.agent.lock_state(), "open")
+                card.pull()
+                wait_until(lambda: self.agent.lock_state() == "locked", "locked")
+                card.process.kill()
+                card.process.wait()
+                self.agent.stop()
+                del self.agent
+
     def test_unlock_by_dialog_where_no_token_was_used(self):
         self.begin()
         self.ready("gnuk")
