@@ -229,10 +229,10 @@ struct token *hotplug_software(struct hotplug *h)
     return (struct token *)&world;
 }
 
-bool hotplug_was_verified(struct hotplug *h, const struct token_info *info)
+bool hotplug_was_verified(struct hotplug *h, const struct token_info *i)
 {
     (void)h;
-    (void)info;
+    (void)i;
     return world.verified_before;
 }
 
