@@ -98,7 +98,7 @@ static bool can_prove(const struct run *r, const struct holder *h)
 {
     const struct token_info *info = token_info_get(h->token);
     bool good = info != NULL && (h->pin != TOKEN_PIN_NONE || h->touch == TOKEN_TOUCH_ALWAYS) &&
-                hotplug_was_verified(r->a->hotplug, info);
+                hotplug_key_was_verified(r->a->hotplug, info, h->id);
 
     token_info_put(info);
     return good;

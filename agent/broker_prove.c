@@ -23,12 +23,12 @@ static int rate(const struct key_line *k)
     return score;
 }
 
-static gpg_error_t choose(const struct token_info *info, struct key_line *out)
+static gpg_error_t choose(const struct token_info *info, char *const *lines, struct key_line *out)
 {
     struct key_line best = {0};
     int best_score = 0;
 
-    for (char **line = info->key_lines; *line != NULL; line++) {
+    for (char *const *line = lines; *line != NULL; line++) {
         struct key_line k;
 
         if (key_line_parse(*line, info, &k) != 0)
@@ -181,11 +181,11 @@ out:
     return err;
 }
 
-gpg_error_t broker_prove(struct token *t, const struct token_info *info, struct wait *w,
-                         struct token_job *job)
+gpg_error_t broker_prove(struct token *t, const struct token_info *info, char *const *lines,
+                         struct wait *w, struct token_job *job)
 {
     struct key_line k;
-    gpg_error_t err = choose(info, &k);
+    gpg_error_t err = choose(info, lines, &k);
 
     if (err != 0)
         return err;

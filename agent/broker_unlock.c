@@ -113,15 +113,15 @@ static gpg_error_t unlock_by(struct unlock *u, struct token *t)
 {
     struct token_job job = {.pin = on_pin, .touch = on_touch, .arg = u};
     const struct token_info *info = token_info_get(t);
+    char **lines = info != NULL ? hotplug_verified_keys(u->a->hotplug, info) : NULL, *how;
     gpg_error_t err;
-    char *how;
 
-    if (info == NULL || !hotplug_was_verified(u->a->hotplug, info)) {
+    if (lines == NULL) {
         token_info_put(info);
         return gpg_error(GPG_ERR_CARD_NOT_PRESENT);
     }
     u->label = info->label != NULL ? info->label : info->name;
-    err = broker_prove(t, info, &u->w, &job);
+    err = broker_prove(t, info, lines, &u->w, &job);
     prompt_notice_hide(u->notice);
     if (err == 0) {
         how = gpgrt_bsprintf("%s %s", job.pin_typed ? "pin" : "touch", info->name);
@@ -130,6 +130,7 @@ static gpg_error_t unlock_by(struct unlock *u, struct token *t)
     } else if (gpg_err_code(err) != GPG_ERR_NO_PIN_ENTRY) {
         u->failure = failure_text(u, err);
     }
+    gpgrt_free(lines);
     token_info_put(info);
     return err;
 }

@@ -192,7 +192,7 @@ json_t *ctl_keys_json(struct agent *a)
     const struct keyring_snapshot *s;
     json_t *j = json_array();
 
-    hotplug_settle(a->hotplug, 1500);
+    hotplug_settle_all(a->hotplug, 1500);
     s = keyring_get(a->keyring);
     for (size_t i = 0; s != NULL && i < s->n; i++)
         json_array_append_new(j, identity_json(s->ids[i]));

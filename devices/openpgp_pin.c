@@ -181,13 +181,21 @@ gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
     return 0;
 }
 
+/* On a card with several applications SELECT came before the PIN, which took theirs away from other
+ * programs already. A reset, unlike SELECT, tells them so: who does not know would send his PIN to our
+ * application. Readers without contacts do not all reset a card. */
+static bool drops_by_reset(const struct openpgp *o)
+{
+    return o->no_unverify || (profile_has(o->profile, OTHER_APPLETS) && !o->contactless);
+}
+
 void openpgp_unverify(struct openpgp *o, bool *reset)
 {
     gpg_error_t err = 0;
     unsigned sw = 0x9000;
 
     *reset = false;
-    for (uint8_t i = 0; i < 2 && err == 0 && sw == 0x9000 && !o->no_unverify; i++) {
+    for (uint8_t i = 0; i < 2 && err == 0 && sw == 0x9000 && !drops_by_reset(o); i++) {
         struct apdu a = {.ins = 0x20, .p1 = 0xff, .p2 = (uint8_t)(PW1_SIGN + i)};
 
         if (!o->verified[i])

@@ -145,7 +145,7 @@ static gpg_error_t prove(void)
     struct wait w = {0};
     struct token_job job = {0};
 
-    return broker_prove(NULL, &info, &w, &job);
+    return broker_prove(NULL, &info, lines, &w, &job);
 }
 
 static void set_up(void)

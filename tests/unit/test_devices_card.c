@@ -230,7 +230,7 @@ END_TEST
 static struct openpgp verified_card(void)
 {
     return (struct openpgp){.card = {.transport = &fake},
-                            .profile = profile_find(0xfffe, "x"),
+                            .profile = profile_find(0xfffe, "Gnuk"),
                             .pin = BUF_INIT_SECURE,
                             .selected = true,
                             .tries = {3, 0, 3}};
@@ -307,7 +307,12 @@ START_TEST(products_and_readers)
     ck_assert_str_eq(profile_find(0xfffe, "Nitrokey Nitrokey Start")->kind, "nitrokey");
     ck_assert_str_eq(profile_find(0xfffe, "Free Software Initiative of Japan Gnuk")->kind, "gnuk");
     ck_assert_str_eq(profile_find(0x4242, "x")->kind, "openpgp");
-    ck_assert(profile_find(0x4242, "x")->foreign_applets);
+    ck_assert(profile_has(profile_find(0x4242, "x"), OTHER_APPLETS));
+    ck_assert(
+        profile_has(profile_find(0x0006, "Yubico YubiKey OTP+FIDO+CCID 00 00"), OTHER_APPLETS));
+    ck_assert(!profile_has(profile_find(0xfffe, "Free Software Initiative of Japan Gnuk"),
+                           OTHER_APPLETS));
+    ck_assert(profile_has(profile_find(0xfffe, "Some Java Card"), OTHER_APPLETS));
     ck_assert(pcsc_atr_contactless("x", rd_of(near, sizeof near)));
     ck_assert(!pcsc_atr_contactless("x", rd_of(contact, sizeof contact)));
     ck_assert(pcsc_atr_contactless("ACS ACR122U PICC Interface", rd_of(contact, sizeof contact)));
