@@ -27,10 +27,17 @@ static const char usage[] =
     "  --kdf               PINs are derived (KDF-DO)\n"
     "  --delay MS          each command takes that long\n";
 
+/* vpcd writes a message in two pieces and leaves Nagle's algorithm on: the second one waits for our
+ * acknowledgement of the first, which must not wait either (40 ms a command otherwise). */
 static bool read_all(int fd, uint8_t *p, size_t n)
 {
+    int one = 1;
+
     while (n > 0) {
-        ssize_t got = read(fd, p, n);
+        ssize_t got;
+
+        setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
+        got = read(fd, p, n);
 
         if (got <= 0)
             return false;
