@@ -39,7 +39,8 @@ struct openpgp {
     /* from 6E */
     uint8_t aid[16];
     bool kdf_possible, forced_pin, uif_listed;
-    int tries[3]; /* PW1, RC, PW3 */
+    int tries[3];     /* PW1, RC, PW3 */
+    int64_t tries_ms; /* when they were read */
     int max_pin;
     long counter;
     struct slot slots[NSLOTS];
@@ -53,6 +54,7 @@ struct openpgp {
     struct buf pin;
     int64_t pin_ms; /* when it was typed and right */
     bool pin_good;
+    bool pin_unanswered; /* it was sent, and the answer got lost: it may have cost a try */
     int64_t touched_ms;
 };
 
@@ -93,6 +95,8 @@ gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref
 /* May the PIN that is held serve a request for PIN_AGE? */
 bool openpgp_pin_serves(const struct openpgp *o, long pin_age);
 void openpgp_forget_pin(struct openpgp *o);
+/* Reads the tries left anew unless that was just done: other programs may have used some up. */
+gpg_error_t openpgp_fresh_tries(struct openpgp *o);
 /* Leaves the card unverified; a transaction is open. *RESET: end it with a reset. */
 void openpgp_unverify(struct openpgp *o, bool *reset);
 

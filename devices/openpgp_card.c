@@ -304,6 +304,8 @@ static enum result in_transaction(struct work *w, bool fresh_select, gpg_error_t
 
     *err = prepare(w, fresh_select, &need_pin);
     if (*err == 0 && need_pin)
+        *err = openpgp_fresh_tries(o);
+    if (*err == 0 && need_pin)
         return WANTS_PIN;
     if (gpg_err_code(*err) == GPG_ERR_WRONG_CARD && !fresh_select && o->pin.len > 0)
         return AGAIN_WITH_SELECT; /* another applet was selected */

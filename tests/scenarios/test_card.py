@@ -1,4 +1,5 @@
 """Cards in a real pcscd: logins, PINs, touches, interference, the lock."""
+import time
 import unittest
 
 from harness import Agent, AgentClient, Bench, Card, Pcscd, Person, ScriptedPinentry, Sshd, wait_until
@@ -208,7 +209,19 @@ class Interference(Case):
         self.assertIsNotNone(self.sign())
         self.assertEqual(len(self.pinentry.dialogs()), pins + 1, "its PIN went with the process")
 
-    def other_program(self, apdu):
+    def test_tries_that_another_program_used_up(self):
+        card = self.begin("gnuk")
+        self.ready("gnuk")
+        for _ in range(2):
+            self.other_program("0020008206393939393939", "gnuk")
+        self.assertEqual(card.state()["tries"][0], 1)
+        time.sleep(5.5)  # what was read at the start is old news now
+        self.pinentry.answer("confirm no")
+        self.assertIsNone(self.sign())
+        self.assertIn("One try is left", self.pinentry.dialogs()[0]["desc"])
+        self.assertEqual(card.state()["tries"][0], 1)
+
+    def other_program(self, apdu, token="yubikey"):
         """Selects an applet and leaves the card so, or resets it, as another PC/SC program."""
         code = """
 import ctypes, sys
@@ -225,7 +238,7 @@ if len(sys.argv) > 2:
 p.SCardEndTransaction(card, ctypes.c_ulong(0 if len(sys.argv) > 2 else 1))
 p.SCardDisconnect(card, ctypes.c_ulong(0))
 """
-        reader = self.agent.token("yubikey")["reader"]
+        reader = self.agent.token(token)["reader"]
         self.bench.run("python3", "-c", code, reader, *([apdu] if apdu else []))
 
     def test_pull_in_the_middle_of_a_signature(self):
