@@ -261,6 +261,9 @@ static const char *explain_failure(gpg_error_t err)
     case GPG_ERR_CARD_NOT_PRESENT:
     case GPG_ERR_ENODEV:
         return "the token was taken away";
+    case GPG_ERR_EAGAIN:
+    case GPG_ERR_CARD:
+        return "the card did not answer as it should: take it out and put it in again";
     case GPG_ERR_TIMEOUT:
         return "not touched in time";
     case GPG_ERR_CANCELED:

@@ -9,9 +9,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define MAX_ROUNDS    8 /* resets by others, wrong PINs: an end to everything */
 #define TOUCH_CACHE_S 15
+#define AGAIN_MS      50
 
 static const char *const slot_ids[NSLOTS] = {"sig", "dec", "aut"};
 
@@ -348,6 +350,7 @@ static gpg_error_t leave(struct work *w, gpg_error_t err)
 static gpg_error_t perform(struct work *w)
 {
     struct openpgp *o = w->o;
+    const struct timespec moment = {.tv_nsec = AGAIN_MS * 1000000L};
     bool fresh_select = false, wrong = false;
     gpg_error_t err = 0;
 
@@ -381,6 +384,8 @@ static gpg_error_t perform(struct work *w)
             if (gpg_err_code(err) == GPG_ERR_CARD_RESET || gpg_err_code(err) == GPG_ERR_EAGAIN) {
                 end(o, false);
                 lost_state(o);
+                if (gpg_err_code(err) == GPG_ERR_EAGAIN)
+                    nanosleep(&moment, NULL); /* a card on its way into or out of the field */
                 break;
             }
             leave(w, err);
