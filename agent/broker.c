@@ -115,8 +115,12 @@ static gpg_error_t check_lock(struct run *r)
 
 static bool can_prove(const struct run *r, const struct holder *h)
 {
-    return (h->pin != TOKEN_PIN_NONE || h->touch == TOKEN_TOUCH_ALWAYS) &&
-           hotplug_was_verified(r->a->hotplug, h->token);
+    const struct token_info *info = token_info_get(h->token);
+    bool good = info != NULL && (h->pin != TOKEN_PIN_NONE || h->touch == TOKEN_TOUCH_ALWAYS) &&
+                hotplug_key_was_verified(r->a->hotplug, info, h->id);
+
+    token_info_put(info);
+    return good;
 }
 
 /* Higher is better; negative: cannot serve. */
@@ -280,6 +284,9 @@ static const char *explain_failure(gpg_error_t err)
     case GPG_ERR_CARD_NOT_PRESENT:
     case GPG_ERR_ENODEV:
         return "the token was taken away";
+    case GPG_ERR_EAGAIN:
+    case GPG_ERR_CARD:
+        return "the card did not answer as it should: take it out and put it in again";
     case GPG_ERR_TIMEOUT:
         return "not touched in time";
     case GPG_ERR_CANCELED:
@@ -408,7 +415,9 @@ static void note_success(struct run *r)
     if (lock_count(r->a->lock) != r->locks)
         grants_wipe(g); /* the lock came between the last look and the new proof */
     lock_note_use(r->a->lock);
-    if (!r->was_locked)
+    /* A signature was verified, so that the token holds its keys. What was decrypted proves nothing:
+     * the lock stays. */
+    if (!r->was_locked || r->op->verb != TOKEN_SIGN)
         return;
     how = gpgrt_bsprintf("%s %s", strcmp(r->out.pin, "typed") == 0 ? "pin" : "touch",
                          r->out.token != NULL ? r->out.token : "");

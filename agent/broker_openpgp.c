@@ -176,7 +176,7 @@ static gpg_error_t get_signing_key(struct agent *a, const struct origin *from, c
 {
     gpg_error_t err, asked;
 
-    hotplug_settle(a->hotplug, SETTLE_MS); /* a fresh agent has not seen every reader yet */
+    hotplug_settle_all(a->hotplug, SETTLE_MS); /* a fresh agent has not seen every reader yet */
     *snap = keyring_get(a->keyring);
     err = *snap != NULL ? find_signing_key(*snap, key, id) : gpg_error(GPG_ERR_NO_SECKEY);
     if (gpg_err_code(err) != GPG_ERR_NO_SECKEY || !a->owns_hardware)

@@ -1,12 +1,15 @@
-/* `latchkey unlock`: a fresh proof from a token that was verified before the lock, or a dialog
- * where there is no such token (policy-language: Lock). */
+/* `latchkey unlock`: a fresh PIN or touch on a token that was used before the lock and still holds
+ * its keys, or a dialog where there is no such token (policy-language: Lock). */
 #include "agent/audit.h"
 #include "agent/broker.h"
+#include "agent/broker_prove.h"
 #include "agent/hotplug.h"
 #include "agent/lock.h"
 #include "agent/prompt.h"
 
 #include <jansson.h>
+
+#define UNLOCK_S 60
 
 struct unlock {
     struct agent *a;
@@ -14,55 +17,123 @@ struct unlock {
     struct wait w;
     const char *label; /* the token's */
     unsigned locks;    /* lock_count when asked */
+    struct prompt_notice *notice;
+    char *failure; /* owned */
 };
+
+/* "2 tries left" behind BEFORE; nothing when the token does not tell. */
+static char *tries_text(const char *before, int tries)
+{
+    return tries < 0 ? gpgrt_strdup("")
+                     : gpgrt_bsprintf("%s%d %s left", before, tries, tries == 1 ? "try" : "tries");
+}
+
+/* The last try is the person's decision alone: a wrong one blocks the card. */
+static gpg_error_t warn_last_try(struct unlock *u)
+{
+    struct prompt_text text = {.title = "latchkey", .ok = "Try once more", .cancel = "Cancel"};
+    char *desc = gpgrt_bsprintf(
+        "To unlock latchkey: one try is left for the PIN of %s. A wrong PIN now blocks it.",
+        u->label);
+    gpg_error_t err;
+
+    text.desc = desc;
+    err = desc != NULL ? prompt_confirm(u->a->prompt, &u->w, u->from->who, &text)
+                       : gpg_error_from_syserror();
+    gpgrt_free(desc);
+    return err;
+}
 
 static gpg_error_t on_pin(void *arg, const struct token_pin_request *q, struct buf *pin)
 {
     struct unlock *u = arg;
     struct prompt_text text = {.title = "latchkey", .label = "PIN"};
-    char *desc, *wrong = NULL;
+    char *left = tries_text("\n", q->tries), *wrong = NULL, *wrong_left, *desc = NULL;
     gpg_error_t err = 0;
 
-    u->w.deadline_ms = monotonic_ms() + 60000;
-    desc = gpgrt_bsprintf("PIN for %s, to unlock latchkey\n%d %s left%s", u->label, q->tries,
-                          q->tries == 1 ? "try" : "tries",
-                          q->last ? ": a wrong PIN now blocks it" : "");
-    if (q->wrong)
-        wrong = gpgrt_bsprintf("Wrong PIN, %d %s left", q->tries, q->tries == 1 ? "try" : "tries");
-    if (desc == NULL)
+    u->w.deadline_ms = monotonic_ms() + UNLOCK_S * 1000;
+    if (left != NULL)
+        desc = gpgrt_bsprintf("PIN for %s, to unlock latchkey%s", u->label, left);
+    if (q->wrong) {
+        wrong_left = tries_text(", ", q->tries);
+        wrong = wrong_left != NULL ? gpgrt_bsprintf("Wrong PIN%s", wrong_left) : NULL;
+        gpgrt_free(wrong_left);
+    }
+    if (desc == NULL || (q->wrong && wrong == NULL))
         err = gpg_error_from_syserror();
     text.desc = desc;
     text.error = wrong;
     if (err == 0 && q->last)
-        err = prompt_confirm(u->a->prompt, &u->w, u->from->who, &text);
+        err = warn_last_try(u);
     if (err == 0)
         err = prompt_secret(u->a->prompt, &u->w, u->from->who, &text, false, pin);
+    u->w.deadline_ms = monotonic_ms() + UNLOCK_S * 1000;
+    gpgrt_free(left);
     gpgrt_free(desc);
     gpgrt_free(wrong);
     return err;
 }
 
-static gpg_error_t verify_on(struct unlock *u, struct token *t)
+static void on_touch(void *arg, bool on)
 {
-    struct token_job job = {
-        .verb = TOKEN_VERIFY, .pin_age = 0, .drop = true, .pin = on_pin, .arg = u};
+    struct unlock *u = arg;
+    struct prompt_text text = {.title = "latchkey"};
+    char *desc;
+
+    prompt_notice_hide(u->notice);
+    u->notice = NULL;
+    desc = on ? gpgrt_bsprintf("Touch %s to unlock latchkey", u->label) : NULL;
+    text.desc = desc;
+    if (desc != NULL)
+        u->notice = prompt_notice_show(u->a->prompt, u->from->who, &text);
+    gpgrt_free(desc);
+}
+
+static char *failure_text(const struct unlock *u, gpg_error_t err)
+{
+    switch (gpg_err_code(err)) {
+    case GPG_ERR_BAD_SIGNATURE:
+        return gpgrt_bsprintf(
+            "not unlocked: %s does not hold the keys that it lists. It is not the "
+            "token that was used before the lock",
+            u->label);
+    case GPG_ERR_PIN_BLOCKED:
+        return gpgrt_bsprintf("not unlocked: the PIN of %s is blocked: unblock it with the reset "
+                              "code or the admin PIN",
+                              u->label);
+    case GPG_ERR_TIMEOUT:
+        return gpgrt_bsprintf("not unlocked: no PIN or touch for %s in time", u->label);
+    default:
+        return gpgrt_bsprintf("not unlocked: %s: %s", u->label, gpg_strerror(err));
+    }
+}
+
+/* The listing is compared with the one before the lock and used from then on: whatever the token
+ * says later changes nothing. */
+static gpg_error_t unlock_by(struct unlock *u, struct token *t)
+{
+    struct token_job job = {.pin = on_pin, .touch = on_touch, .arg = u};
     const struct token_info *info = token_info_get(t);
+    char **lines = info != NULL ? hotplug_verified_keys(u->a->hotplug, info) : NULL, *how;
     gpg_error_t err;
 
-    u->label = info == NULL ? "the token" : info->label != NULL ? info->label : info->name;
-    err = token_run(t, &u->w, &job);
-    buf_free(&job.result);
-    if (err == 0 && !job.pin_typed)
-        err = gpg_error(GPG_ERR_LOCKED);
+    if (lines == NULL) {
+        token_info_put(info);
+        return gpg_error(GPG_ERR_CARD_NOT_PRESENT);
+    }
+    u->label = info->label != NULL ? info->label : info->name;
+    err = broker_prove(t, info, lines, &u->w, &job);
+    prompt_notice_hide(u->notice);
     if (err == 0) {
-        char *how = gpgrt_bsprintf("pin %s", info != NULL ? info->name : "token");
-
-        if (!lock_open(u->a, u->locks, how != NULL ? how : "pin"))
+        how = gpgrt_bsprintf("%s %s", job.pin_typed ? "pin" : "touch", info->name);
+        if (!lock_open(u->a, u->locks, how != NULL ? how : "token"))
             err = gpg_error(GPG_ERR_LOCKED);
         gpgrt_free(how);
+    } else if (gpg_err_code(err) != GPG_ERR_NO_PIN_ENTRY) {
+        u->failure = failure_text(u, err);
     }
-    if (info != NULL)
-        token_info_put(info);
+    gpgrt_free(lines);
+    token_info_put(info);
     return err;
 }
 
@@ -102,7 +173,6 @@ gpg_error_t broker_unlock(struct agent *a, const struct origin *from, char **err
     struct unlock u = {.a = a, .from = from, .locks = lock_count(a->lock)};
     struct hotplug_entry *e;
     struct token *t = NULL;
-    bool away = false;
     size_t n = 0;
     gpg_error_t err;
 
@@ -114,26 +184,23 @@ gpg_error_t broker_unlock(struct agent *a, const struct origin *from, char **err
         return gpg_error(GPG_ERR_LOCKED);
     }
     e = hotplug_entries(a->hotplug, &n);
-    for (size_t i = 0; i < n; i++) {
-        if (!e[i].seen_verified)
-            continue;
-        if (e[i].token == NULL || token_gone(e[i].token))
-            away = true;
-        else if (t == NULL)
+    for (size_t i = 0; i < n && t == NULL; i++)
+        if (e[i].seen_verified && e[i].token != NULL && !token_gone(e[i].token))
             t = token_ref(e[i].token);
-    }
     hotplug_entries_free(e, n);
-    if (t == NULL && away) {
+    /* A dialog is enough only where no token can do better: not because another one sits in its
+     * place. */
+    if (t == NULL && hotplug_any_verified(a->hotplug)) {
         *error_text =
             gpgrt_strdup("the token that can unlock is not plugged in: insert it and try again");
         err = gpg_error(GPG_ERR_CARD_NOT_PRESENT);
         goto out;
     }
-    err = wait_begin(a->waits, &u.w, from->fd, 60);
+    err = wait_begin(a->waits, &u.w, from->fd, UNLOCK_S);
     if (err != 0)
         goto out;
     u.w.ignore_lock = true;
-    err = t != NULL ? verify_on(&u, t) : ask(&u);
+    err = t != NULL ? unlock_by(&u, t) : ask(&u);
     wait_end(&u.w);
 out:
     if (err != 0) {
@@ -143,10 +210,15 @@ out:
                 "session, and see Pinentry in latchkey.conf(5)");
         if (*error_text == NULL && lock_count(a->lock) != u.locks)
             *error_text = gpgrt_strdup("locked again meanwhile: try once more");
+        if (*error_text == NULL && u.failure != NULL) {
+            *error_text = u.failure;
+            u.failure = NULL;
+        }
         if (*error_text == NULL)
             *error_text = gpgrt_bsprintf("not unlocked: %s", gpg_strerror(err));
         record_failure(a, from, err);
     }
+    gpgrt_free(u.failure);
     if (t != NULL)
         token_unref(t);
     return err;

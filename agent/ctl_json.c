@@ -194,7 +194,7 @@ json_t *ctl_keys_json(struct agent *a)
 
     if (lock_is_passphrase_locked(a->lock))
         return j; /* as ssh-agent's list */
-    hotplug_settle(a->hotplug, 1500);
+    hotplug_settle_all(a->hotplug, 1500);
     s = keyring_get(a->keyring);
     for (size_t i = 0; s != NULL && i < s->n; i++)
         json_array_append_new(j, identity_json(s->ids[i]));

@@ -112,7 +112,7 @@ static gpg_error_t start_software(struct hotplug *h, struct token **out)
 
     if (err != 0)
         return err;
-    err = token_learn(t, false);
+    err = token_learn(t, LEARN_ALL);
     if (err != 0) {
         token_stop(t);
         token_unref(t);
@@ -406,7 +406,6 @@ gpg_error_t hotplug_start(struct agent *a, struct hotplug **out)
 
 static void free_lists(struct hotplug *h)
 {
-    struct verified *v;
     struct watched *w;
     struct event *e;
 
@@ -415,11 +414,7 @@ static void free_lists(struct hotplug *h)
         token_unref(e->token);
         gpgrt_free(e);
     }
-    while ((v = TAILQ_FIRST(&h->verified)) != NULL) {
-        TAILQ_REMOVE(&h->verified, v, link);
-        gpgrt_free(v->name);
-        gpgrt_free(v);
-    }
+    status_forget_verified(h);
     while ((w = TAILQ_FIRST(&h->watched)) != NULL) {
         TAILQ_REMOVE(&h->watched, w, link);
         close(w->fd);
@@ -456,6 +451,21 @@ void hotplug_stop(struct hotplug *h)
     pthread_mutex_destroy(&h->software_mutex);
     pthread_cond_destroy(&h->settled_changed);
     gpgrt_free(h);
+}
+
+void hotplug_settle_all(struct hotplug *h, int ms)
+{
+    int64_t at = monotonic_ms() + ms;
+    struct timespec until = {.tv_sec = (time_t)(at / 1000), .tv_nsec = (long)(at % 1000) * 1000000};
+    int rc = 0;
+
+    hotplug_settle(h, ms);
+    pthread_mutex_lock(&h->mutex);
+    h->want_rest = true;
+    poke(h->wake_fd);
+    while (!h->stop && rc == 0 && slots_rest_open(h))
+        rc = pthread_cond_timedwait(&h->settled_changed, &h->mutex, &until);
+    pthread_mutex_unlock(&h->mutex);
 }
 
 void hotplug_settle(struct hotplug *h, int ms)

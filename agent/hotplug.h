@@ -14,6 +14,9 @@ gpg_error_t hotplug_start(struct agent *a, struct hotplug **out);
 void hotplug_stop(struct hotplug *h);
 /* Waits until the readers that were there at start-up have been read once, at most MS. */
 void hotplug_settle(struct hotplug *h, int ms);
+/* The same, and until tokens that have nothing else to do have told of all their keys: those that
+ * ssh does not need are read later. */
+void hotplug_settle_all(struct hotplug *h, int ms);
 /* The token for keys added by ssh-add, started when it does not run yet; a new reference. Started anew
  * when it died (its keys are then gone). NULL if it cannot be had. */
 struct token *hotplug_software(struct hotplug *h);
@@ -30,7 +33,14 @@ struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n);
 void hotplug_entries_free(struct hotplug_entry *e, size_t n);
 /* A token has just shown a fresh proof by PIN or touch: remember that it may unlock. */
 void hotplug_note_verified(struct hotplug *h, const struct token *t);
-bool hotplug_was_verified(struct hotplug *h, const struct token *t);
+/* The KEY lines of INFO whose keys such a token of that name listed: NULL-ended, NULL if there are
+ * none. Free the array alone. A listing can be copied: only a signature tells whether the keys are
+ * there, too. */
+char **hotplug_verified_keys(struct hotplug *h, const struct token_info *info);
+/* Is the key with this ID among them? */
+bool hotplug_key_was_verified(struct hotplug *h, const struct token_info *info, const char *id);
+/* Did any token ever show a proof? */
+bool hotplug_any_verified(struct hotplug *h);
 /* A new eventfd that becomes readable at the next change of the set of tokens (and at every later
  * one until it is given back): for dialogs that wait for a token. Give it back with
  * hotplug_unwatch, which closes it. */

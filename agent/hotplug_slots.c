@@ -14,6 +14,7 @@
 #define RESTART_MAX_MS  30000
 #define STEADY_MS       10000 /* ready that long: what comes next is a new trouble */
 #define MAX_PAST        32u
+#define REST_MS         2000 /* idle that long: the keys that ssh does not need are read */
 
 static struct slot *find_reader(struct hotplug *h, const char *reader)
 {
@@ -40,13 +41,14 @@ static struct slot *find_token(struct hotplug *h, const struct token *t)
 struct learner {
     struct hotplug *h;
     struct token *token;
+    enum token_learn how;
 };
 
 static void *learn(void *arg)
 {
     struct learner *l = arg;
 
-    hotplug_post(l->h, EVENT_LEARNT, l->token, token_learn(l->token, false));
+    hotplug_post(l->h, EVENT_LEARNT, l->token, token_learn(l->token, l->how));
     token_unref(l->token);
     pthread_mutex_lock(&l->h->mutex);
     l->h->nlearning--;
@@ -57,7 +59,7 @@ static void *learn(void *arg)
 }
 
 /* Reading a card takes as long as it takes; nobody else waits for it. */
-static gpg_error_t start_learning(struct hotplug *h, struct token *t)
+static gpg_error_t start_learning(struct hotplug *h, struct token *t, enum token_learn how)
 {
     struct learner *l = gpgrt_calloc(1, sizeof *l);
     pthread_attr_t detached;
@@ -68,6 +70,7 @@ static gpg_error_t start_learning(struct hotplug *h, struct token *t)
         return gpg_error_from_syserror();
     l->h = h;
     l->token = token_ref(t);
+    l->how = how;
     pthread_mutex_lock(&h->mutex);
     h->nlearning++;
     pthread_mutex_unlock(&h->mutex);
@@ -122,14 +125,15 @@ static void slot_start(struct hotplug *h, struct slot *s)
     struct token *t = NULL;
     gpg_error_t err;
 
-    s->restart_at_ms = INT64_MAX;
+    s->restart_at_ms = s->rest_at_ms = INT64_MAX;
+    s->reading_rest = s->proved = false;
     err = token_start(&spec, on_eof, h, &t);
     if (err == 0) {
         pthread_mutex_lock(&h->mutex);
         s->token = t;
         s->state = SLOT_STARTING;
         pthread_mutex_unlock(&h->mutex);
-        err = start_learning(h, t);
+        err = start_learning(h, t, LEARN_SSH);
     }
     if (err != 0) {
         gpgrt_log_error("%s: no process for it: %s\n", s->reader, gpg_strerror(err));
@@ -303,6 +307,8 @@ static void slot_lost(struct hotplug *h, struct slot *s)
         s->failures = 0;
     pthread_mutex_lock(&h->mutex);
     s->state = SLOT_LOST;
+    s->rest_at_ms = INT64_MAX;
+    s->reading_rest = false;
     hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
     retry_later(s);
@@ -398,6 +404,7 @@ static bool hopeless(gpg_error_t err)
 
 static void slot_ready(struct hotplug *h, struct slot *s, const struct token_info *info)
 {
+    bool was_ready = s->state == SLOT_READY;
     char *name = gpgrt_strdup(info->name), *old;
     gpg_error_t err =
         name != NULL ? keyring_set_token(h->a->keyring, s->token) : gpg_error_from_syserror();
@@ -414,7 +421,10 @@ static void slot_ready(struct hotplug *h, struct slot *s, const struct token_inf
     s->name = name;
     s->state = SLOT_READY;
     s->usable = true;
-    s->ready_since_ms = monotonic_ms();
+    if (!was_ready)
+        s->ready_since_ms = monotonic_ms();
+    s->rest_at_ms = info->more ? monotonic_ms() + REST_MS : INT64_MAX;
+    s->reading_rest = false;
     s->contactless |= info->contactless;
     if (info->bus >= 0 && info->dev >= 0) {
         s->bus = info->bus;
@@ -424,7 +434,48 @@ static void slot_ready(struct hotplug *h, struct slot *s, const struct token_inf
     hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
     gpgrt_free(old);
-    gpgrt_log_info("%s: ready in %s\n", name, s->reader);
+    if (!was_ready)
+        gpgrt_log_info("%s: ready in %s\n", name, s->reader);
+    else if (s->proved)
+        hotplug_note_verified(h, s->token); /* the same card, with more of its keys */
+}
+
+/* --- keys that ssh does not need ---------------------------------------------------------------------- */
+
+/* The rest could not be read; what was read before serves on. */
+static void rest_failed(struct hotplug *h, struct slot *s, gpg_error_t err)
+{
+    gpgrt_log_info("%s: not all keys can be read: %s\n", s->name, gpg_strerror(err));
+    pthread_mutex_lock(&h->mutex);
+    s->reading_rest = false;
+    s->rest_at_ms = monotonic_ms() + RESTART_MAX_MS;
+    hotplug_changed(h);
+    pthread_mutex_unlock(&h->mutex);
+}
+
+/* Reading a public key takes a card up to half a second, and a login waits for one of three: the
+ * others come when the card has nothing to do, or when somebody wants to see all. */
+static void read_rest(struct hotplug *h, struct slot *s)
+{
+    bool idle = token_load(s->token, NULL, NULL) == 0;
+
+    pthread_mutex_lock(&h->mutex);
+    s->reading_rest = idle;
+    s->rest_at_ms = idle ? INT64_MAX : monotonic_ms() + REST_MS;
+    pthread_mutex_unlock(&h->mutex);
+    if (idle && start_learning(h, s->token, LEARN_ALL) != 0)
+        rest_failed(h, s, gpg_error(GPG_ERR_ENOMEM));
+}
+
+bool slots_rest_open(struct hotplug *h)
+{
+    struct slot *s;
+
+    TAILQ_FOREACH(s, &h->slots, link)
+    if (s->reading_rest || (s->state == SLOT_READY && s->token != NULL &&
+                            s->rest_at_ms != INT64_MAX && token_load(s->token, NULL, NULL) == 0))
+        return true;
+    return false;
 }
 
 void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
@@ -434,6 +485,10 @@ void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
 
     if (s == NULL)
         return; /* the card went meanwhile */
+    if (err != 0 && s->reading_rest) {
+        rest_failed(h, s, err);
+        return;
+    }
     info = err == 0 ? token_info_get(t) : NULL;
     if (info != NULL && info->key_lines[0] != NULL) {
         slot_ready(h, s, info);
@@ -461,13 +516,24 @@ int64_t slots_restart_due(struct hotplug *h)
 {
     int64_t now = monotonic_ms(), next = INT64_MAX;
     struct slot *s;
+    bool all;
 
+    pthread_mutex_lock(&h->mutex);
+    all = h->want_rest;
+    h->want_rest = false;
+    pthread_mutex_unlock(&h->mutex);
     TAILQ_FOREACH(s, &h->slots, link)
-    if (s->restart_at_ms <= now)
-        slot_start(h, s);
+    {
+        if (s->restart_at_ms <= now)
+            slot_start(h, s);
+        else if (s->rest_at_ms <= now || (all && s->rest_at_ms != INT64_MAX))
+            read_rest(h, s);
+    }
     TAILQ_FOREACH(s, &h->slots, link)
-    if (s->restart_at_ms < next)
-        next = s->restart_at_ms;
+    {
+        next = s->restart_at_ms < next ? s->restart_at_ms : next;
+        next = s->rest_at_ms < next ? s->rest_at_ms : next;
+    }
     return next == INT64_MAX ? -1 : next > now ? next - now : 0;
 }
 

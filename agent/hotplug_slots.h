@@ -34,6 +34,10 @@ struct slot {
     int64_t restart_at_ms; /* INT64_MAX: not */
     unsigned failures;
     int64_t ready_since_ms;
+    /* READY with keys of other families than ssh still unread: when to read them, INT64_MAX: not */
+    int64_t rest_at_ms;
+    bool reading_rest;
+    bool proved; /* this process has shown a proof: what it lists, it may unlock with */
 };
 
 /* A token that was there. */
@@ -44,12 +48,13 @@ struct past {
     int bus, dev;
 };
 
-/* A token that has shown a proof: its name and what keys it had, so that another card of that name
- * is not taken for it. */
+/* A token that has shown a proof: its name and what keys it listed (digests), so that another card of
+ * that name is not taken for it. */
 struct verified {
     TAILQ_ENTRY(verified) link;
     char *name;
-    uint8_t keys[32];
+    uint8_t (*keys)[32];
+    size_t nkeys;
 };
 
 enum event_kind { EVENT_LEARNT, EVENT_EOF };
@@ -85,6 +90,7 @@ struct hotplug {
     /* the first scan */
     bool settled;
     int64_t scan_quiet_ms; /* when the watcher's first words are complete; INT64_MAX: not yet */
+    bool want_rest;        /* somebody waits for all keys */
     /* watch-pcsc: the loop's alone */
     struct child *watcher;
     int watch_fd;
@@ -113,9 +119,14 @@ void slots_service_gone(struct hotplug *h);
 void slots_usb_removed(struct hotplug *h, int bus, int dev);
 void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err);
 void slots_eof(struct hotplug *h, struct token *t);
-/* Starts again what is due; gives ms until the next one is, -1: none. */
+/* Starts again, and reads the rest of, what is due; gives ms until the next one is, -1: none. */
 int64_t slots_restart_due(struct hotplug *h);
+/* Is there a token whose remaining keys are being read, or could be at once? The mutex is held. */
+bool slots_rest_open(struct hotplug *h);
 void slots_free(struct hotplug *h);
+
+/* --- hotplug_status.c */
+void status_forget_verified(struct hotplug *h);
 
 /* --- hotplug_pcsc.c: the watcher's process */
 /* Could a pcscd be running, or be started by connecting to it? Without its socket there is nothing to wait for. */

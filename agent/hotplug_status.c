@@ -1,6 +1,8 @@
 /* What hotplug tells others: which tokens are or were there, and which of them may unlock. */
 #include "agent/hotplug_slots.h"
 
+#include "proto/token_protocol.h"
+
 #include <gcrypt.h>
 #include <string.h>
 
@@ -8,22 +10,14 @@
 
 /* --- who has shown a proof --------------------------------------------------------------------------- */
 
-/* A name alone is easily had: what the card's keys were belongs to it. */
-static void digest_keys(const struct token_info *info, uint8_t out[32])
+static bool digest_key(const char *line, uint8_t out[32])
 {
-    gcry_md_hd_t md;
+    const char *pub = strstr(line, "pub=");
 
-    memset(out, 0, 32);
-    if (gcry_md_open(&md, GCRY_MD_SHA256, 0) != 0)
-        return;
-    for (char **line = info->key_lines; *line != NULL; line++) {
-        const char *pub = strstr(*line, "pub=");
-
-        if (pub != NULL)
-            gcry_md_write(md, pub, strcspn(pub, " ") + 1);
-    }
-    memcpy(out, gcry_md_read(md, GCRY_MD_SHA256), 32);
-    gcry_md_close(md);
+    if (pub == NULL)
+        return false;
+    gcry_md_hash_buffer(GCRY_MD_SHA256, out, pub, strcspn(pub, " "));
+    return true;
 }
 
 /* The mutex is held. */
@@ -37,65 +31,145 @@ static struct verified *find_verified(struct hotplug *h, const char *name)
     return NULL;
 }
 
-static bool is_verified(struct hotplug *h, struct token *t)
+/* The mutex is held. */
+static bool has_key(const struct verified *v, const char *line)
 {
-    const struct token_info *info = token_info_get(t);
-    struct verified *v = info != NULL ? find_verified(h, info->name) : NULL;
-    uint8_t keys[32];
-    bool good = false;
+    uint8_t digest[32];
 
-    if (v != NULL) {
-        digest_keys(info, keys);
-        good = memcmp(keys, v->keys, sizeof keys) == 0;
+    if (!digest_key(line, digest))
+        return false;
+    for (size_t i = 0; i < v->nkeys; i++)
+        if (memcmp(v->keys[i], digest, sizeof digest) == 0)
+            return true;
+    return false;
+}
+
+/* The mutex is held. */
+static bool is_verified(struct hotplug *h, const struct token_info *info)
+{
+    struct verified *v = info != NULL ? find_verified(h, info->name) : NULL;
+
+    for (char **line = info != NULL ? info->key_lines : NULL; v != NULL && *line != NULL; line++)
+        if (has_key(v, *line))
+            return true;
+    return false;
+}
+
+char **hotplug_verified_keys(struct hotplug *h, const struct token_info *info)
+{
+    struct verified *v;
+    size_t n = 0, got = 0;
+    char **lines;
+
+    while (info->key_lines[n] != NULL)
+        n++;
+    lines = gpgrt_calloc(n + 1, sizeof *lines);
+    if (lines == NULL)
+        return NULL;
+    pthread_mutex_lock(&h->mutex);
+    v = find_verified(h, info->name);
+    for (size_t i = 0; i < n && v != NULL; i++)
+        if (has_key(v, info->key_lines[i]))
+            lines[got++] = info->key_lines[i];
+    pthread_mutex_unlock(&h->mutex);
+    if (got > 0)
+        return lines;
+    gpgrt_free(lines);
+    return NULL;
+}
+
+static void verified_free(struct verified *v)
+{
+    if (v == NULL)
+        return;
+    gpgrt_free(v->name);
+    gpgrt_free(v->keys);
+    gpgrt_free(v);
+}
+
+static struct verified *verified_new(const struct token_info *info)
+{
+    struct verified *v = gpgrt_calloc(1, sizeof *v);
+    size_t n = 0;
+
+    while (info->key_lines[n] != NULL)
+        n++;
+    if (v == NULL)
+        return NULL;
+    v->name = gpgrt_strdup(info->name);
+    v->keys = gpgrt_calloc(n + 1, sizeof *v->keys);
+    if (v->name == NULL || v->keys == NULL) {
+        verified_free(v);
+        return NULL;
     }
-    token_info_put(info);
-    return good;
+    for (size_t i = 0; i < n; i++)
+        if (digest_key(info->key_lines[i], v->keys[v->nkeys]))
+            v->nkeys++;
+    return v;
+}
+
+void status_forget_verified(struct hotplug *h)
+{
+    struct verified *v;
+
+    while ((v = TAILQ_FIRST(&h->verified)) != NULL) {
+        TAILQ_REMOVE(&h->verified, v, link);
+        verified_free(v);
+    }
 }
 
 void hotplug_note_verified(struct hotplug *h, const struct token *t)
 {
     const struct token_info *info = token_info_get((struct token *)(uintptr_t)t);
-    struct verified *v, *fresh, *last;
+    struct verified *fresh = info != NULL ? verified_new(info) : NULL, *old, *last = NULL;
+    struct slot *s;
 
-    if (info == NULL)
-        return;
-    fresh = gpgrt_calloc(1, sizeof *fresh);
-    if (fresh != NULL)
-        fresh->name = gpgrt_strdup(info->name);
-    if (fresh == NULL || fresh->name == NULL) {
-        gpgrt_free(fresh);
-        token_info_put(info);
-        return;
+    if (fresh != NULL) {
+        pthread_mutex_lock(&h->mutex);
+        TAILQ_FOREACH(s, &h->slots, link)
+        if (s->token == t)
+            s->proved = true;
+        old = find_verified(h, info->name);
+        if (old != NULL)
+            TAILQ_REMOVE(&h->verified, old, link);
+        else
+            h->nverified++;
+        TAILQ_INSERT_HEAD(&h->verified, fresh, link);
+        if (h->nverified > MAX_VERIFIED) {
+            last = TAILQ_LAST(&h->verified, verifieds);
+            TAILQ_REMOVE(&h->verified, last, link);
+            h->nverified--;
+        }
+        pthread_mutex_unlock(&h->mutex);
+        verified_free(old);
+        verified_free(last);
     }
-    digest_keys(info, fresh->keys);
-    pthread_mutex_lock(&h->mutex);
-    v = find_verified(h, info->name);
-    if (v != NULL) {
-        TAILQ_REMOVE(&h->verified, v, link);
-        h->nverified--;
-        gpgrt_free(v->name);
-        gpgrt_free(v);
-    }
-    TAILQ_INSERT_HEAD(&h->verified, fresh, link);
-    if (++h->nverified > MAX_VERIFIED) {
-        last = TAILQ_LAST(&h->verified, verifieds);
-        TAILQ_REMOVE(&h->verified, last, link);
-        h->nverified--;
-        gpgrt_free(last->name);
-        gpgrt_free(last);
-    }
-    pthread_mutex_unlock(&h->mutex);
     token_info_put(info);
 }
 
-bool hotplug_was_verified(struct hotplug *h, const struct token *t)
+bool hotplug_key_was_verified(struct hotplug *h, const struct token_info *info, const char *id)
 {
-    bool good;
+    char **lines = hotplug_verified_keys(h, info), *of_line;
+    bool good = false;
+
+    for (char **line = lines; line != NULL && *line != NULL && !good; line++) {
+        if (field_get(*line, "id", &of_line) != 0)
+            continue;
+        good = of_line != NULL && strcmp(of_line, id) == 0;
+        gpgrt_free(of_line);
+    }
+    gpgrt_free(lines);
+    return good;
+}
+
+bool hotplug_any_verified(struct hotplug *h)
+{
+    bool any;
 
     pthread_mutex_lock(&h->mutex);
-    good = is_verified(h, (struct token *)(uintptr_t)t);
+    any = !TAILQ_EMPTY(&h->verified);
     pthread_mutex_unlock(&h->mutex);
-    return good;
+    return any;
 }
 
 /* --- the list ------------------------------------------------------------------------------------------ */
@@ -129,6 +203,8 @@ static char *slot_state_text(const struct slot *s)
 static bool put(struct hotplug *h, struct hotplug_entry *e, struct token *t, const char *name,
                 char *state)
 {
+    const struct token_info *info;
+
     e->name = gpgrt_strdup(name);
     e->state = state;
     if (e->name == NULL || state == NULL) {
@@ -137,7 +213,13 @@ static bool put(struct hotplug *h, struct hotplug_entry *e, struct token *t, con
         return false;
     }
     e->token = t != NULL ? token_ref(t) : NULL;
-    e->seen_verified = t != NULL ? is_verified(h, t) : find_verified(h, name) != NULL;
+    if (t == NULL) {
+        e->seen_verified = find_verified(h, name) != NULL;
+        return true;
+    }
+    info = token_info_get(t);
+    e->seen_verified = is_verified(h, info);
+    token_info_put(info);
     return true;
 }
 

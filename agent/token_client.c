@@ -477,7 +477,7 @@ static gpg_error_t swap_info(struct token *t, struct job *j)
     return 0;
 }
 
-gpg_error_t token_learn(struct token *t, bool refresh)
+gpg_error_t token_learn(struct token *t, enum token_learn how)
 {
     struct job *j = job_new(TOKEN_VERB_LEARN);
     struct timespec until;
@@ -485,8 +485,8 @@ gpg_error_t token_learn(struct token *t, bool refresh)
 
     if (j == NULL)
         return gpg_error_from_syserror();
-    if (refresh)
-        field_put_int(&j->line, "refresh", 1);
+    if (how != LEARN_ALL)
+        field_put_int(&j->line, how == LEARN_SSH ? "ssh" : "refresh", 1);
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += (time_t)t->learn_timeout_s;
     pthread_mutex_lock(&t->mutex);

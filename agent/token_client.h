@@ -24,6 +24,7 @@ struct token_info {
     bool contactless;
     int tries[3];     /* PW1, RC, PW3; -1 unknown */
     long counter;     /* signature counter, -1 unknown */
+    bool more;        /* keys of other families than ssh were left out (LEARN_SSH) */
     char **key_lines; /* the KEY status lines, NULL-ended (parsed by keyring.c) */
 };
 
@@ -45,8 +46,10 @@ void token_unref(struct token *t);
  * non-card). Returns at once; the process is reaped in the background, by force if need be. */
 void token_stop(struct token *t);
 bool token_gone(struct token *t);
-/* Runs LEARN. Until it succeeded once, token_info gives NULL. */
-gpg_error_t token_learn(struct token *t, bool refresh);
+/* Runs LEARN: all keys, all read anew, or for now only what ssh needs. Until it succeeded once,
+ * token_info gives NULL. */
+enum token_learn { LEARN_ALL, LEARN_REFRESH, LEARN_SSH };
+gpg_error_t token_learn(struct token *t, enum token_learn how);
 /* A reference-counted copy of the last info; NULL before LEARN. */
 const struct token_info *token_info_get(struct token *t);
 void token_info_put(const struct token_info *i);

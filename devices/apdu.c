@@ -97,8 +97,10 @@ static gpg_error_t send_extended(const struct card *c, const struct apdu *a, str
 
     put_header(&cmd, a, 0);
     buf_put_u8(&cmd, 0);
-    buf_put_u16(&cmd, (uint16_t)a->data.n);
-    buf_put_rd(&cmd, a->data);
+    if (a->data.n > 0) {
+        buf_put_u16(&cmd, (uint16_t)a->data.n);
+        buf_put_rd(&cmd, a->data);
+    }
     if (a->want_data && !c->t0)
         buf_put_u16(&cmd, 0);
     if (c->max_cmd > 0 && cmd.len > c->max_cmd)
@@ -130,8 +132,14 @@ gpg_error_t apdu_send(const struct card *c, const struct apdu *a, struct buf *re
 
     if (a->data.n > 0xffff)
         return gpg_error(GPG_ERR_TOO_LARGE);
-    if (a->data.n <= MAX_SHORT)
+    if (a->data.n <= MAX_SHORT) {
+        if (a->expect > MAX_SHORT + 1 && a->want_data && c->extended && !c->t0) {
+            err = send_extended(c, a, resp, sw);
+            if (err != 0 || *sw != SW_LENGTH)
+                return err; /* else it announces what it cannot do */
+        }
         return send_short(c, a, a->data, 0, a->want_data, resp, sw);
+    }
     if (c->chaining || !c->extended)
         err = send_chained(c, a, resp, sw);
     else
@@ -140,6 +148,42 @@ gpg_error_t apdu_send(const struct card *c, const struct apdu *a, struct buf *re
     if (err == 0 && !c->chaining && (*sw == SW_NO_CHAIN || *sw == SW_CLA))
         err = send_extended(c, a, resp, sw);
     return err;
+}
+
+void apdu_note_capabilities(struct card *c, struct rd hist)
+{
+    if (hist.n == 0 || (hist.p[0] != 0x00 && hist.p[0] != 0x80))
+        return; /* not compact TLV */
+    for (size_t i = 1; i < hist.n;) {
+        size_t len = hist.p[i] & 0x0f;
+
+        if (hist.p[i] >> 4 == 7 && len == 3 && i + 3 < hist.n) {
+            c->chaining = (hist.p[i + 3] & 0x80) != 0;
+            c->extended = (hist.p[i + 3] & 0x40) != 0;
+        }
+        i += 1 + len;
+    }
+}
+
+struct rd apdu_historical(struct rd atr)
+{
+    uint8_t ts, t0, td;
+    struct rd skipped, hist;
+
+    if (rd_u8(&atr, &ts) != 0 || rd_u8(&atr, &t0) != 0)
+        return rd_of(NULL, 0);
+    td = t0;
+    for (;;) {
+        size_t interface = (size_t)((td >> 4 & 1) + (td >> 5 & 1) + (td >> 6 & 1)); /* TA TB TC */
+
+        if (rd_bytes(&atr, interface, &skipped) != 0)
+            return rd_of(NULL, 0);
+        if ((td & 0x80) == 0)
+            break;
+        if (rd_u8(&atr, &td) != 0)
+            return rd_of(NULL, 0);
+    }
+    return rd_bytes(&atr, t0 & 0x0f, &hist) == 0 ? hist : rd_of(NULL, 0);
 }
 
 gpg_error_t apdu_error(unsigned sw)

@@ -30,12 +30,20 @@ struct apdu {
     uint8_t cla, ins, p1, p2;
     struct rd data;
     bool want_data; /* Le */
+    size_t expect;  /* how long the answer will about be, 0 not known: beyond 256 octets an extended
+                       Le saves GET RESPONSEs where the card announces it */
     bool secret;    /* data is a PIN: never shown in a log */
 };
 
 /* Sends A, gathers the whole answer (61xx, 6Cxx), gives data (appended to RESP, may be NULL) and *SW. The error is the
  * transport's; whatever the card says is in *SW. GPG_ERR_TOO_LARGE: the card cannot take so much data. */
 gpg_error_t apdu_send(const struct card *c, const struct apdu *a, struct buf *resp, unsigned *sw);
+
+/* Notes what the historical bytes HIST (of the ATR, or DO 5F52) announce: chaining, extended length
+ * (ISO 7816-4 8.1.1, card capabilities). */
+void apdu_note_capabilities(struct card *c, struct rd hist);
+/* The historical bytes of an ATR (ISO 7816-3 8.2.4), empty if it is malformed. */
+struct rd apdu_historical(struct rd atr);
 
 /* The nearest error code for a status word other than 9000. */
 gpg_error_t apdu_error(unsigned sw);

@@ -40,8 +40,9 @@ struct driver {
     bool many_channels; /* operations may run at once, a thread a channel */
     gpg_error_t (*open)(const char *arg, void **state);
     void (*close)(void *state);
-    /* Appends "TOKEN ..\n" and a "KEY ..\n" per key (proto/token_protocol.h). */
-    gpg_error_t (*learn)(void *state, bool refresh, struct buf *lines);
+    /* Appends "TOKEN ..\n" and a "KEY ..\n" per key (proto/token_protocol.h). SSH_ONLY: other keys may
+     * be left for later where reading them takes time. */
+    gpg_error_t (*learn)(void *state, bool refresh, bool ssh_only, struct buf *lines);
     gpg_error_t (*sign)(void *state, struct driver_op *op, gcry_sexp_t *sig);
     /* Optional from here on. RESULT is secure. */
     gpg_error_t (*decrypt)(void *state, struct driver_op *op, struct buf *result);

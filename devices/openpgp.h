@@ -11,7 +11,8 @@ enum slot_index { SLOT_SIG, SLOT_DEC, SLOT_AUT, NSLOTS };
 enum uif { UIF_OFF, UIF_ON, UIF_FIXED, UIF_CACHED, UIF_CACHED_FIXED };
 
 struct slot {
-    struct key *key; /* NULL: empty */
+    bool unread;     /* its public key was not asked for yet */
+    struct key *key; /* NULL: empty, or unread */
     char *oid_curve; /* from the algorithm attributes; NULL for RSA */
     bool rsa, ecdh;
     unsigned rsa_bits;
@@ -34,23 +35,26 @@ struct openpgp {
     char *reader;
     bool contactless;
     int bus, dev;
-    bool learned;
+    bool learned; /* all but slots that are unread */
     /* from 6E */
     uint8_t aid[16];
-    bool kdf_possible, forced_pin;
-    int tries[3]; /* PW1, RC, PW3 */
+    bool kdf_possible, forced_pin, uif_listed;
+    int tries[3];     /* PW1, RC, PW3 */
+    int64_t tries_ms; /* when they were read */
     int max_pin;
     long counter;
     struct slot slots[NSLOTS];
     struct kdf kdf;
     bool no_unverify; /* VERIFY with P1=FF is refused: a reset does it */
     /* state of the card as far as nobody interfered */
+    bool doubted; /* somebody reset it: is it still the same card? */
     bool selected;
     bool verified[2]; /* PW1 as 81, as 82 */
     /* the PIN as the person typed it */
     struct buf pin;
     int64_t pin_ms; /* when it was typed and right */
     bool pin_good;
+    bool pin_unanswered; /* it was sent, and the answer got lost: it may have cost a try */
     int64_t touched_ms;
 };
 
@@ -62,9 +66,16 @@ int64_t openpgp_now_ms(void);
 
 /* openpgp_learn.c: SELECT; everything that 6E and the public keys tell. A transaction is open. */
 gpg_error_t openpgp_select(struct openpgp *o);
-/* The same, and checks that it is still the card that was learned: GPG_ERR_WRONG_CARD. */
+/* The same, and where that is doubted checks that it is still the card that was learned:
+ * GPG_ERR_CARD_REMOVED. */
 gpg_error_t openpgp_reselect(struct openpgp *o);
-gpg_error_t openpgp_learn(struct openpgp *o);
+/* For what takes no PIN: selects only where another application is, so that a verified PIN stays. */
+gpg_error_t openpgp_enter(struct openpgp *o);
+/* SSH_ONLY: of the keys the authentication key alone, if there is one. */
+gpg_error_t openpgp_learn(struct openpgp *o, bool ssh_only);
+/* Reads the public keys of slots that are unread. The application is selected. */
+gpg_error_t openpgp_read_keys(struct openpgp *o, bool ssh_only);
+bool openpgp_any_unread(const struct openpgp *o);
 /* Reads 6E (and 7A) anew. */
 gpg_error_t openpgp_refresh(struct openpgp *o);
 /* PW status: tries left. */
@@ -84,6 +95,8 @@ gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref
 /* May the PIN that is held serve a request for PIN_AGE? */
 bool openpgp_pin_serves(const struct openpgp *o, long pin_age);
 void openpgp_forget_pin(struct openpgp *o);
+/* Reads the tries left anew unless that was just done: other programs may have used some up. */
+gpg_error_t openpgp_fresh_tries(struct openpgp *o);
 /* Leaves the card unverified; a transaction is open. *RESET: end it with a reset. */
 void openpgp_unverify(struct openpgp *o, bool *reset);
 

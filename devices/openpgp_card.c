@@ -1,19 +1,19 @@
 /* The driver for OpenPGP cards: operations in short shared transactions, repaired when another program interfered.
  *
- * A PIN must not meet another application, where it could use up a try of that one. Another program may select an applet
- * between two of our transactions without any sign of it in PC/SC. So a PIN goes out in a transaction without a SELECT of
- * its own only where the product is known to hold no applet that counts a VERIFY with our references 81 and 82
- * (profiles.c); on all other cards SELECT comes first. Where a foreign applet is met all the same its refusal tells
- * (openpgp_verify_held), and SELECT and VERIFY follow. */
+ * A PIN must not meet another application: it could use up a try there, or be kept. Another program may select an applet
+ * between two of our transactions without any sign of it in PC/SC, so on cards that hold other applications (profiles.c)
+ * SELECT comes before VERIFY in each transaction; on those that do not, once. */
 #include "devices/openpgp.h"
 #include "devices/pcsc.h"
 #include "proto/token_protocol.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define MAX_ROUNDS    8 /* resets by others, wrong PINs: an end to everything */
 #define TOUCH_CACHE_S 15
+#define AGAIN_MS      50
 
 static const char *const slot_ids[NSLOTS] = {"sig", "dec", "aut"};
 
@@ -54,6 +54,8 @@ static gpg_error_t open_card(const char *reader, void **state)
     }
     o->card = (struct card){.transport = &pcsc_transport, .handle = p, .t0 = pcsc_is_t0(p)};
     o->contactless = pcsc_is_contactless(p);
+    if (!o->contactless)
+        apdu_note_capabilities(&o->card, apdu_historical(pcsc_atr(p)));
     pcsc_usb_address(p, &o->bus, &o->dev);
     *state = o;
     return 0;
@@ -66,6 +68,7 @@ static gpg_error_t begin(struct openpgp *o)
 
     if (interfered) {
         o->selected = false;
+        o->doubted = true;
         o->verified[0] = o->verified[1] = false;
     }
     return err;
@@ -80,25 +83,35 @@ static void end(struct openpgp *o, bool reset)
 static void lost_state(struct openpgp *o)
 {
     o->selected = false;
+    o->doubted = true;
     o->verified[0] = o->verified[1] = false;
 }
 
 /* --- learning ------------------------------------------------------------------------------------------------------------------ */
 
-static gpg_error_t learn_card(struct openpgp *o, bool refresh)
+static gpg_error_t learn_in_transaction(struct openpgp *o, bool refresh, bool ssh_only)
+{
+    gpg_error_t err;
+
+    if (!o->learned)
+        return openpgp_learn(o, ssh_only);
+    err = openpgp_enter(o);
+    if (err == 0 && refresh)
+        err = openpgp_refresh(o);
+    return err != 0 ? err : openpgp_read_keys(o, ssh_only);
+}
+
+static gpg_error_t learn_card(struct openpgp *o, bool refresh, bool ssh_only)
 {
     gpg_error_t err = 0;
 
-    if (o->learned && !refresh)
+    if (o->learned && !refresh && (ssh_only || !openpgp_any_unread(o)))
         return 0;
     for (int i = 0; i < MAX_ROUNDS; i++) {
         err = begin(o);
         if (err != 0)
             return err;
-        if (!o->learned)
-            err = openpgp_learn(o);
-        else if ((err = openpgp_reselect(o)) == 0)
-            err = openpgp_refresh(o);
+        err = learn_in_transaction(o, refresh, ssh_only);
         end(o, false);
         if (gpg_err_code(err) != GPG_ERR_CARD_RESET && gpg_err_code(err) != GPG_ERR_EAGAIN)
             return err;
@@ -111,7 +124,8 @@ static char *serial_text(const struct openpgp *o)
 {
     char *hex = hex_encode(o->aid + 10, 4), *s = hex;
 
-    if (hex == NULL || !o->profile->decimal_serial || strspn(hex, "0123456789") != strlen(hex))
+    if (hex == NULL || !profile_has(o->profile, DECIMAL_SERIAL) ||
+        strspn(hex, "0123456789") != strlen(hex))
         return hex;
     while (s[0] == '0' && s[1] != '\0')
         s++;
@@ -148,6 +162,8 @@ static void put_token(struct openpgp *o, struct buf *lines)
     if (o->counter >= 0)
         field_put_int(&f, "counter", o->counter);
     field_put(&f, "aid", aid != NULL ? aid : "");
+    if (openpgp_any_unread(o))
+        field_put_int(&f, "more", 1);
     buf_printf(lines, "TOKEN %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
     buf_free(&f);
     gpgrt_free(serial);
@@ -189,10 +205,10 @@ static gpg_error_t put_key(struct openpgp *o, unsigned i, struct buf *lines)
     return err;
 }
 
-static gpg_error_t learn(void *state, bool refresh, struct buf *lines)
+static gpg_error_t learn(void *state, bool refresh, bool ssh_only, struct buf *lines)
 {
     struct openpgp *o = state;
-    gpg_error_t err = learn_card(o, refresh);
+    gpg_error_t err = learn_card(o, refresh, ssh_only);
 
     if (err != 0)
         return err;
@@ -260,8 +276,8 @@ static gpg_error_t prepare(struct work *w, bool fresh_select, bool *need_pin)
         *need_pin = true;
         return 0;
     }
-    if (!o->selected || fresh_select || (must_verify && o->profile->foreign_applets))
-        err = o->learned ? openpgp_reselect(o) : openpgp_select(o);
+    if (!o->selected || fresh_select || (must_verify && profile_has(o->profile, OTHER_APPLETS)))
+        err = openpgp_reselect(o);
     if (err == 0 && (must_verify || !*verified)) {
         bool was_good = o->pin_good && !w->op->pin_typed;
 
@@ -289,6 +305,8 @@ static enum result in_transaction(struct work *w, bool fresh_select, gpg_error_t
     unsigned sw = 0x9000;
 
     *err = prepare(w, fresh_select, &need_pin);
+    if (*err == 0 && need_pin)
+        *err = openpgp_fresh_tries(o);
     if (*err == 0 && need_pin)
         return WANTS_PIN;
     if (gpg_err_code(*err) == GPG_ERR_WRONG_CARD && !fresh_select && o->pin.len > 0)
@@ -332,6 +350,7 @@ static gpg_error_t leave(struct work *w, gpg_error_t err)
 static gpg_error_t perform(struct work *w)
 {
     struct openpgp *o = w->o;
+    const struct timespec moment = {.tv_nsec = AGAIN_MS * 1000000L};
     bool fresh_select = false, wrong = false;
     gpg_error_t err = 0;
 
@@ -365,6 +384,8 @@ static gpg_error_t perform(struct work *w)
             if (gpg_err_code(err) == GPG_ERR_CARD_RESET || gpg_err_code(err) == GPG_ERR_EAGAIN) {
                 end(o, false);
                 lost_state(o);
+                if (gpg_err_code(err) == GPG_ERR_EAGAIN)
+                    nanosleep(&moment, NULL); /* a card on its way into or out of the field */
                 break;
             }
             leave(w, err);
@@ -403,7 +424,7 @@ static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
     struct work w = {.o = o, .op = op, .answer = BUF_INIT};
     struct buf input = BUF_INIT;
     unsigned index = 0;
-    gpg_error_t err = learn_card(o, false);
+    gpg_error_t err = learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
 
     if (err != 0)
         return err;
@@ -419,6 +440,7 @@ static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
                                    : (struct apdu){.ins = 0x88};
         w.apdu.data = buf_rd(&input);
         w.apdu.want_data = true;
+        w.apdu.expect = w.slot->rsa ? w.slot->rsa_bits / 8 : 0;
         err = perform(&w);
     }
     if (err == 0) {
@@ -438,7 +460,7 @@ static gpg_error_t decrypt(void *state, struct driver_op *op, struct buf *result
     struct work w = {.o = o, .op = op, .ref = PW1_OTHER, .answer = BUF_INIT_SECURE};
     struct buf input = BUF_INIT;
     unsigned index = 0;
-    gpg_error_t err = learn_card(o, false);
+    gpg_error_t err = learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
 
     if (err != 0)
         return err;
@@ -468,7 +490,7 @@ static gpg_error_t verify(void *state, struct driver_op *op, const char *ref)
     struct openpgp *o = state;
     struct work w = {
         .o = o, .op = op, .ref = ref != NULL && strcmp(ref, "81") == 0 ? PW1_SIGN : PW1_OTHER};
-    gpg_error_t err = learn_card(o, false);
+    gpg_error_t err = learn_card(o, false, true);
 
     return err != 0 ? err : perform(&w);
 }

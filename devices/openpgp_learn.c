@@ -13,7 +13,7 @@ gpg_error_t openpgp_select(struct openpgp *o)
     gpg_error_t err;
 
     o->selected = false;
-    if (o->profile == NULL || !o->profile->select_keeps_pin)
+    if (o->profile == NULL || !profile_has(o->profile, SELECT_KEEPS_PIN))
         o->verified[0] = o->verified[1] = false;
     err = apdu_send(&o->card, &a, NULL, &sw);
     if (err != 0)
@@ -28,7 +28,11 @@ gpg_error_t openpgp_select(struct openpgp *o)
 
 gpg_error_t openpgp_get_data(struct openpgp *o, unsigned tag, struct buf *out)
 {
-    struct apdu a = {.ins = 0xca, .p1 = (uint8_t)(tag >> 8), .p2 = (uint8_t)tag, .want_data = true};
+    struct apdu a = {.ins = 0xca,
+                     .p1 = (uint8_t)(tag >> 8),
+                     .p2 = (uint8_t)tag,
+                     .want_data = true,
+                     .expect = tag == 0x6e ? 512 : 0};
     struct buf raw = BUF_INIT;
     struct rd r, value;
     uint32_t outer;
@@ -54,18 +58,31 @@ gpg_error_t openpgp_get_data(struct openpgp *o, unsigned tag, struct buf *out)
     return err;
 }
 
-gpg_error_t openpgp_reselect(struct openpgp *o)
+/* GPG_ERR_CARD_REMOVED: it is not the card that was learned, up to the serial number. */
+static gpg_error_t check_aid(struct openpgp *o)
 {
     struct buf aid = BUF_INIT;
-    gpg_error_t err = openpgp_select(o);
+    gpg_error_t err = openpgp_get_data(o, 0x4f, &aid);
 
-    if (err == 0)
-        err = openpgp_get_data(o, 0x4f, &aid);
-    /* Up to the serial number: another card in the same reader gets no PIN of this one. */
     if (err == 0 && (aid.len < 14 || memcmp(aid.data, o->aid, 14) != 0))
-        err = gpg_error(GPG_ERR_WRONG_CARD);
+        err = gpg_error(GPG_ERR_CARD_REMOVED);
+    o->doubted = err != 0;
     buf_free(&aid);
     return err;
+}
+
+gpg_error_t openpgp_reselect(struct openpgp *o)
+{
+    gpg_error_t err = openpgp_select(o);
+
+    return err != 0 || !o->doubted ? err : check_aid(o);
+}
+
+gpg_error_t openpgp_enter(struct openpgp *o)
+{
+    if (o->selected && (!profile_has(o->profile, OTHER_APPLETS) || check_aid(o) == 0))
+        return 0;
+    return openpgp_reselect(o);
 }
 
 /* --- 6E ------------------------------------------------------------------------------------------------------------------- */
@@ -136,18 +153,8 @@ static void parse_capabilities(struct openpgp *o, struct rd r)
 
     if (rd_tlv_find(r, 0xc0, &caps) == 0 && caps.n > 0)
         o->kdf_possible = (caps.p[0] & 0x01) != 0;
-    /* Compact TLV 73 of the historical bytes: chaining, extended length (ISO 7816-4 8.1.1). */
-    if (rd_tlv_find(r, 0x5f52, &hist) == 0) {
-        for (size_t i = 1; i < hist.n;) {
-            size_t len = hist.p[i] & 0x0f;
-
-            if (hist.p[i] >> 4 == 7 && len == 3 && i + 3 < hist.n) {
-                o->card.chaining = (hist.p[i + 3] & 0x80) != 0;
-                o->card.extended = (hist.p[i + 3] & 0x40) != 0;
-            }
-            i += 1 + len;
-        }
-    }
+    if (rd_tlv_find(r, 0x5f52, &hist) == 0)
+        apdu_note_capabilities(&o->card, hist);
     if (rd_tlv_find(r, 0x7f66, &sizes) == 0 && rd_tlv(&sizes, &tag, &value) == 0 && value.n == 2)
         o->card.max_cmd = (size_t)value.p[0] << 8 | value.p[1];
     if (o->contactless && o->card.extended) {
@@ -192,7 +199,9 @@ gpg_error_t openpgp_parse_6e(struct openpgp *o, struct rd r)
         o->max_pin = v.p[1] & 0x7f;
         for (int i = 0; i < 3; i++)
             o->tries[i] = v.p[4 + i];
+        o->tries_ms = openpgp_now_ms();
     }
+    o->uif_listed = rd_tlv_find(r, 0xd6, &v) == 0;
     for (unsigned i = 0; i < NSLOTS; i++)
         parse_slot(o, r, i);
     return 0;
@@ -223,14 +232,20 @@ gpg_error_t openpgp_parse_public(const struct slot *s, struct rd r, struct key *
 static gpg_error_t read_public(struct openpgp *o, unsigned i)
 {
     static const uint8_t crts[NSLOTS][2] = {{0xb6, 0x00}, {0xb8, 0x00}, {0xa4, 0x00}};
-    struct apdu a = {.ins = 0x47, .p1 = 0x81, .data = rd_of(crts[i], 2), .want_data = true};
-    struct buf answer = BUF_INIT;
     struct slot *s = &o->slots[i];
+    struct apdu a = {.ins = 0x47,
+                     .p1 = 0x81,
+                     .data = rd_of(crts[i], 2),
+                     .want_data = true,
+                     .expect = s->rsa ? s->rsa_bits / 8 + 32 : 0};
+    struct buf answer = BUF_INIT;
     unsigned sw;
     gpg_error_t err = apdu_send(&o->card, &a, &answer, &sw);
 
     key_unref(s->key);
     s->key = NULL;
+    if (err == 0)
+        s->unread = false;
     if (err == 0 && sw == 0x9000) {
         err = openpgp_parse_public(s, buf_rd(&answer), &s->key);
         if (err != 0) {
@@ -256,27 +271,48 @@ static bool slot_is_empty(struct rd r, unsigned i)
     return false;
 }
 
-static gpg_error_t read_unlisted_uif(struct openpgp *o, struct rd r)
+static gpg_error_t read_unlisted_uif(struct openpgp *o, unsigned i)
 {
-    struct rd v;
+    struct buf uif = BUF_INIT;
+    gpg_error_t err;
+
+    if (!profile_has(o->profile, UIF_UNLISTED) || o->uif_listed)
+        return 0;
+    err = openpgp_get_data(o, 0xd6 + i, &uif);
+    if (err == 0 && uif.len >= 1 && uif.data[0] <= UIF_CACHED_FIXED)
+        o->slots[i].uif = (enum uif)uif.data[0];
+    if (gpg_err_code(err) != GPG_ERR_CARD_REMOVED && gpg_err_code(err) != GPG_ERR_ENODEV)
+        err = 0;
+    buf_free(&uif);
+    return err;
+}
+
+bool openpgp_any_unread(const struct openpgp *o)
+{
+    for (unsigned i = 0; i < NSLOTS; i++)
+        if (o->slots[i].unread)
+            return true;
+    return false;
+}
+
+gpg_error_t openpgp_read_keys(struct openpgp *o, bool ssh_only)
+{
+    static const enum slot_index order[NSLOTS] = {SLOT_AUT, SLOT_SIG, SLOT_DEC};
     gpg_error_t err = 0;
 
-    if (!o->profile->uif_unlisted || rd_tlv_find(r, 0xd6, &v) == 0)
-        return 0;
     for (unsigned i = 0; i < NSLOTS && err == 0; i++) {
-        struct buf uif = BUF_INIT;
-
-        err = openpgp_get_data(o, 0xd6 + i, &uif);
-        if (err == 0 && uif.len >= 1 && uif.data[0] <= UIF_CACHED_FIXED)
-            o->slots[i].uif = (enum uif)uif.data[0];
-        if (gpg_err_code(err) != GPG_ERR_CARD_REMOVED && gpg_err_code(err) != GPG_ERR_ENODEV)
-            err = 0;
-        buf_free(&uif);
+        if (ssh_only && o->slots[SLOT_AUT].key != NULL)
+            break;
+        if (!o->slots[order[i]].unread)
+            continue;
+        err = read_unlisted_uif(o, order[i]);
+        if (err == 0)
+            err = read_public(o, order[i]);
     }
     return err;
 }
 
-gpg_error_t openpgp_learn(struct openpgp *o)
+gpg_error_t openpgp_learn(struct openpgp *o, bool ssh_only)
 {
     struct buf data = BUF_INIT;
     gpg_error_t err = openpgp_select(o);
@@ -287,16 +323,14 @@ gpg_error_t openpgp_learn(struct openpgp *o)
         err = openpgp_parse_6e(o, buf_rd(&data));
     if (err != 0)
         goto out;
+    o->doubted = false;
     o->profile = profile_find((uint16_t)(o->aid[8] << 8 | o->aid[9]), o->reader);
-    err = read_unlisted_uif(o, buf_rd(&data));
-    for (unsigned i = 0; i < NSLOTS && err == 0; i++) {
-        if (slot_is_empty(buf_rd(&data), i)) {
-            key_unref(o->slots[i].key);
-            o->slots[i].key = NULL;
-        } else {
-            err = read_public(o, i);
-        }
+    for (unsigned i = 0; i < NSLOTS; i++) {
+        key_unref(o->slots[i].key);
+        o->slots[i].key = NULL;
+        o->slots[i].unread = !slot_is_empty(buf_rd(&data), i);
     }
+    err = openpgp_read_keys(o, ssh_only);
     o->learned = err == 0;
 out:
     buf_free(&data);
@@ -318,6 +352,8 @@ gpg_error_t openpgp_read_tries(struct openpgp *o)
     }
     for (int i = 0; err == 0 && i < 3; i++)
         o->tries[i] = v.p[4 + i];
+    if (err == 0)
+        o->tries_ms = openpgp_now_ms();
     buf_free(&c4);
     buf_free(&all);
     return err;
@@ -331,8 +367,8 @@ gpg_error_t openpgp_refresh(struct openpgp *o)
 
     if (err == 0)
         err = openpgp_parse_6e(o, buf_rd(&data));
-    if (err == 0)
-        err = read_unlisted_uif(o, buf_rd(&data));
+    for (unsigned i = 0; i < NSLOTS && err == 0; i++)
+        err = read_unlisted_uif(o, i);
     if (err == 0 && openpgp_get_data(o, 0x7a, &sst) == 0 &&
         rd_tlv_find(buf_rd(&sst), 0x93, &v) == 0 && v.n == 3)
         o->counter = (long)v.p[0] << 16 | (long)v.p[1] << 8 | v.p[2];

@@ -7,6 +7,8 @@
 #define KDF_MAX_COUNT \
     0x04000000u /* octets hashed; more than eight times ykman's default is no card's honest wish */
 
+#define TRIES_FRESH_MS 5000
+
 int64_t openpgp_now_ms(void)
 {
     struct timespec t;
@@ -93,7 +95,7 @@ void openpgp_forget_pin(struct openpgp *o)
 {
     buf_free(&o->pin);
     o->pin = BUF_INIT_SECURE;
-    o->pin_good = false;
+    o->pin_good = o->pin_unanswered = false;
 }
 
 bool openpgp_pin_serves(const struct openpgp *o, long pin_age)
@@ -149,12 +151,44 @@ static gpg_error_t refused(struct openpgp *o, unsigned sw)
     return apdu_error(sw);
 }
 
+gpg_error_t openpgp_fresh_tries(struct openpgp *o)
+{
+    gpg_error_t err;
+
+    if (openpgp_now_ms() - o->tries_ms < TRIES_FRESH_MS)
+        return 0;
+    err = openpgp_enter(o);
+    return err != 0 ? err : openpgp_read_tries(o);
+}
+
+/* A PIN whose answer got lost (a reset, a card that left the field for a moment) was wrong if it cost
+ * a try; only if not, it may be sent once more. */
+static gpg_error_t check_unanswered(struct openpgp *o)
+{
+    int before = o->tries[0];
+    gpg_error_t err;
+
+    if (!o->pin_unanswered)
+        return 0;
+    err = openpgp_read_tries(o);
+    if (err == 0 && before > 0 && o->tries[0] >= before)
+        return 0;
+    openpgp_forget_pin(o);
+    if (err != 0)
+        return err;
+    return gpg_error(o->tries[0] == 0 ? GPG_ERR_PIN_BLOCKED : GPG_ERR_BAD_PIN);
+}
+
 gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
 {
     struct buf value = BUF_INIT_SECURE;
     struct apdu a = {.ins = 0x20, .p2 = ref, .secret = true};
+    bool again = o->pin_unanswered;
     unsigned sw;
     gpg_error_t err = need_kdf(o);
+
+    if (err == 0)
+        err = check_unanswered(o);
 
     if (err == 0 && o->kdf.active)
         err = derive(&o->kdf, buf_rd(&o->pin), &value);
@@ -164,7 +198,12 @@ gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
         err = buf_err(&value);
     if (err == 0) {
         a.data = buf_rd(&value);
+        o->pin_unanswered = true;
         err = apdu_send(&o->card, &a, NULL, &sw);
+        if (err == 0)
+            o->pin_unanswered = false;
+        else if (again)
+            openpgp_forget_pin(o); /* twice in a row: the person decides */
     }
     buf_free(&value);
     if (err != 0)
@@ -181,13 +220,21 @@ gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
     return 0;
 }
 
+/* On a card with several applications SELECT came before the PIN, which took theirs away from other
+ * programs already. A reset, unlike SELECT, tells them so: who does not know would send his PIN to our
+ * application. Readers without contacts do not all reset a card. */
+static bool drops_by_reset(const struct openpgp *o)
+{
+    return o->no_unverify || (profile_has(o->profile, OTHER_APPLETS) && !o->contactless);
+}
+
 void openpgp_unverify(struct openpgp *o, bool *reset)
 {
     gpg_error_t err = 0;
     unsigned sw = 0x9000;
 
     *reset = false;
-    for (uint8_t i = 0; i < 2 && err == 0 && sw == 0x9000 && !o->no_unverify; i++) {
+    for (uint8_t i = 0; i < 2 && err == 0 && sw == 0x9000 && !drops_by_reset(o); i++) {
         struct apdu a = {.ins = 0x20, .p1 = 0xff, .p2 = (uint8_t)(PW1_SIGN + i)};
 
         if (!o->verified[i])

@@ -16,6 +16,8 @@ struct pcsc_card {
     bool connected;
     bool was_reset; /* since the last transaction */
     DWORD protocol;
+    BYTE atr[MAX_ATR_SIZE];
+    DWORD atr_len;
     bool contactless;
     int bus, dev;
 };
@@ -135,10 +137,9 @@ static void end(void *handle, bool reset)
     struct pcsc_card *p = handle;
 
     (void)SCardEndTransaction(p->card, reset ? SCARD_RESET_CARD : SCARD_LEAVE_CARD);
-    if (reset) {
-        p->was_reset = true;
+    /* Our own reset is no interference. If this fails, the next transaction finds out why. */
+    if (reset)
         (void)reconnect(p);
-    }
 }
 
 const struct card_transport pcsc_transport = {.begin = begin, .transmit = transmit, .end = end};
@@ -166,14 +167,15 @@ static gpg_error_t connect_card(struct pcsc_card *p, const char *reader)
 
 static void read_attributes(struct pcsc_card *p, const char *reader)
 {
-    BYTE atr[MAX_ATR_SIZE];
-    DWORD n = sizeof atr, channel = 0, name = 0, state = 0, protocol = 0;
+    DWORD n, channel = 0, name = 0, state = 0, protocol = 0;
 
     p->bus = p->dev = -1;
+    p->atr_len = sizeof p->atr;
     /* From pcscd: not every driver knows the attribute. */
-    if (SCardStatus(p->card, NULL, &name, &state, &protocol, atr, &n) != SCARD_S_SUCCESS)
-        n = 0;
-    p->contactless = pcsc_atr_contactless(reader, rd_of(atr, n));
+    if (SCardStatus(p->card, NULL, &name, &state, &protocol, p->atr, &p->atr_len) !=
+        SCARD_S_SUCCESS)
+        p->atr_len = 0;
+    p->contactless = pcsc_atr_contactless(reader, pcsc_atr(p));
     n = sizeof channel;
     if (SCardGetAttrib(p->card, SCARD_ATTR_CHANNEL_ID, (BYTE *)&channel, &n) == SCARD_S_SUCCESS)
         pcsc_channel_address((uint32_t)channel, &p->bus, &p->dev);
@@ -214,6 +216,11 @@ void pcsc_close(struct pcsc_card *p)
 bool pcsc_is_t0(const struct pcsc_card *p)
 {
     return p->protocol == SCARD_PROTOCOL_T0;
+}
+
+struct rd pcsc_atr(const struct pcsc_card *p)
+{
+    return rd_of(p->atr, p->atr_len);
 }
 
 bool pcsc_is_contactless(const struct pcsc_card *p)

@@ -12,6 +12,8 @@ extern const struct card_transport pcsc_transport;
 gpg_error_t pcsc_open(const char *reader, struct pcsc_card **out);
 void pcsc_close(struct pcsc_card *p);
 bool pcsc_is_t0(const struct pcsc_card *p);
+/* A view, valid as long as P; empty if it could not be had. */
+struct rd pcsc_atr(const struct pcsc_card *p);
 /* A contactless card's ATR is made up by its reader (PC/SC part 3). */
 bool pcsc_is_contactless(const struct pcsc_card *p);
 /* USB bus and device address of the reader (SCARD_ATTR_CHANNEL_ID), -1: not told. */

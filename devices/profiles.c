@@ -3,26 +3,26 @@
 #include <stddef.h>
 #include <string.h>
 
-/* First fit wins. Where foreign_applets is false all applets that the product can hold are known to refuse VERIFY with the
- * references 81 and 82 without using up a try (PIV: 6A88; OATH, FIDO, OTP, management: 6D00), or there are none. */
+/* First fit wins. */
 static const struct profile profiles[] = {
-    {0x0006, NULL, "yubikey", "YubiKey", true, false, false, true},
-    {0x000F, "Start", "nitrokey", "Nitrokey Start", false, false, true, false},
-    {0x000F, NULL, "nitrokey", "Nitrokey", false, false, false, false},
-    {0x0005, "Librem", "librem", "Librem Key", false, false, false, false},
-    {0x0005, "Nitrokey", "nitrokey", "Nitrokey", false, false, false, false},
-    {0x0005, NULL, "openpgp", "OpenPGP card", false, false, false, false},
-    {0x000A, NULL, "vivokey", "VivoKey", false, true, false, false},
-    {0xF1D0, NULL, "openpgp", "CanoKey", false, false, false, false},
-    {0xFFFE, "Nitrokey", "nitrokey", "Nitrokey Start", false, false, true, false},
-    {0xF517, "Nitrokey", "nitrokey", "Nitrokey Start", false, false, true, false},
-    {0xFFFE, "Gnuk", "gnuk", "Gnuk", false, false, true, false},
-    {0xF517, NULL, "gnuk", "Gnuk", false, false, true, false},
-    {0xFFFE, "FST-01", "gnuk", "Gnuk", false, false, true, false},
-    {0, "Ledger", "ledger", "Ledger", false, false, false, false},
-    {0, "VivoKey", "vivokey", "VivoKey", false, true, false, false},
-    {0xFFFE, NULL, "gnuk", "Gnuk", false, false, true, false},
-    {0, NULL, "openpgp", "OpenPGP card", false, true, false, false},
+    {0x0006, NULL, "yubikey", "YubiKey", DECIMAL_SERIAL | OTHER_APPLETS | UIF_UNLISTED},
+    {0x000F, "Start", "nitrokey", "Nitrokey Start", SELECT_KEEPS_PIN},
+    {0x000F, NULL, "nitrokey", "Nitrokey", OTHER_APPLETS},
+    /* ZeitControl's card holds nothing else. */
+    {0x0005, "Librem", "librem", "Librem Key", 0},
+    {0x0005, "Nitrokey", "nitrokey", "Nitrokey", 0},
+    {0x0005, NULL, "openpgp", "OpenPGP card", 0},
+    {0x000A, NULL, "vivokey", "VivoKey", OTHER_APPLETS},
+    {0xF1D0, NULL, "openpgp", "CanoKey", OTHER_APPLETS},
+    {0xFFFE, "Nitrokey", "nitrokey", "Nitrokey Start", SELECT_KEEPS_PIN},
+    {0xF517, "Nitrokey", "nitrokey", "Nitrokey Start", SELECT_KEEPS_PIN},
+    {0xF517, NULL, "gnuk", "Gnuk", SELECT_KEEPS_PIN},
+    {0, "Ledger", "ledger", "Ledger", 0},
+    {0, "VivoKey", "vivokey", "VivoKey", OTHER_APPLETS},
+    {0xFFFE, "Gnuk", "gnuk", "Gnuk", SELECT_KEEPS_PIN},
+    /* Gnuk's number, but anybody's by its meaning: a Java card may have it, too. */
+    {0xFFFE, NULL, "gnuk", "Gnuk", OTHER_APPLETS},
+    {0, NULL, "openpgp", "OpenPGP card", OTHER_APPLETS},
 };
 
 const struct profile *profile_find(uint16_t manufacturer, const char *reader)

@@ -6,17 +6,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum profile_quirk {
+    DECIMAL_SERIAL = 1, /* the AID's serial is BCD of the printed number */
+    /* Holds, or may hold, applications besides OpenPGP, which never get to see our PIN. */
+    OTHER_APPLETS = 2,
+    SELECT_KEEPS_PIN = 4,
+    UIF_UNLISTED = 8, /* old firmware does not list UIF in 6E though it has it */
+};
+
 struct profile {
     uint16_t manufacturer; /* 0 with reader only: any */
     const char *reader;    /* part of the reader's name, NULL: any */
     const char *kind;      /* policy-language.md's kind of token */
     const char *label;     /* for people */
-    bool decimal_serial;   /* the AID's serial is BCD of the printed number */
-    bool
-        foreign_applets; /* may hold applets that we know nothing of: a PIN never goes out without a SELECT before it */
-    bool select_keeps_pin;
-    bool uif_unlisted; /* old firmware does not list UIF in 6E though it has it */
+    unsigned quirks;
 };
+
+static inline bool profile_has(const struct profile *p, enum profile_quirk q)
+{
+    return (p->quirks & q) != 0;
+}
 
 /* Never NULL: the last one is for any card. */
 const struct profile *profile_find(uint16_t manufacturer, const char *reader);

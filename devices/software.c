@@ -81,12 +81,13 @@ static gpg_error_t put_entry(struct buf *line, const struct entry *e)
     return buf_err(line);
 }
 
-static gpg_error_t learn(void *state, bool refresh, struct buf *lines)
+static gpg_error_t learn(void *state, bool refresh, bool ssh_only, struct buf *lines)
 {
     struct store *s = state;
     gpg_error_t err = 0;
 
     (void)refresh;
+    (void)ssh_only;
     buf_printf(lines, "TOKEN kind=software name=software label=software%%20keys\n");
     pthread_rwlock_rdlock(&s->lock);
     for (const struct entry *e = s->entries; e != NULL && err == 0; e = e->next) {

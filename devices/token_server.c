@@ -256,12 +256,14 @@ static gpg_error_t cmd_learn(assuan_context_t ctx, char *line)
     struct channel *c = assuan_get_pointer(ctx);
     struct buf lines = BUF_INIT;
     char *save = NULL, *text;
-    long refresh = 0;
+    long refresh = 0, ssh_only = 0;
     gpg_error_t err;
 
     err = field_get_int(line, "refresh", 0, &refresh);
     if (err == 0)
-        err = c->s->d->learn(c->s->state, refresh != 0, &lines);
+        err = field_get_int(line, "ssh", 0, &ssh_only);
+    if (err == 0)
+        err = c->s->d->learn(c->s->state, refresh != 0, ssh_only != 0, &lines);
     if (err != 0)
         goto out;
     text = buf_steal_cstr(&lines);

@@ -13,8 +13,10 @@
  * separated by one blank; unknown names are ignored by both sides. Flags have the value 1.
  *
  * Verbs (all answer OK or ERR):
- *   LEARN [refresh=1]       describes token and keys: one TOKEN status line, then one KEY line per key. With refresh,
- *                           card data is read anew (PIN tries, counters); else a cached answer may be given.
+ *   LEARN [refresh=1] [ssh=1]
+ *                           describes token and keys: one TOKEN status line, then one KEY line per key. With refresh,
+ *                           card data is read anew (PIN tries, counters); else a cached answer may be given. With
+ *                           ssh, keys of other families may be left out to save time; more=1 then tells so.
  *   SIGN key=ID use=U hash=N pin-age=S [drop=1] [touch=1]
  *                           INQUIRE DATA gets the digest (hash = libgcrypt's number) or, hash=0, the message.
  *                           Answer: data lines with a canonical (sig-val ..), after one SHOWN status line.
@@ -45,7 +47,7 @@
  *                           must have been warned; error=wrong: the previous one in this request was refused.
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
- *         [tries=A/B/C] [counter=N] [aid=HEX] [factory=..]
+ *         [tries=A/B/C] [counter=N] [aid=HEX] [more=1] [factory=..]
  *   KEY id=ID pub=HEX(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
  *       [slow=1] [comment=C]

@@ -6,135 +6,111 @@
 #include <string.h>
 #include <time.h>
 
+#define RSA    "rsa2048 rsa3072 rsa4096"
+#define C25519 "ed25519 cv25519"
+#define NIST   "nistp256 nistp384 nistp521"
+#define BP     "brainpoolP256r1 brainpoolP384r1 brainpoolP512r1"
+
+/* What a card says of itself and what it does have to agree: stock GnuPG believes the historical bytes. */
 const struct emu_profile emu_profiles[] = {
-    {"yubikey5",
-     0x0006,
-     {3, 4},
-     "00730000E0059000",
-     "3BFD1300008131FE158073C021C057597562694B657940",
-     true,
-     true,
-     true,
-     true,
-     false,
-     false,
-     false,
-     false,
-     true,
-     false,
-     true},
-    {"yubikey4",
-     0x0006,
-     {2, 1},
-     "00730000E0059000",
-     "3BF81300008131FE15597562696B657934D4",
-     true,
-     true,
-     false,
-     false,
-     true,
-     false,
-     false,
-     false,
-     true,
-     false,
-     true},
-    {"gnuk",
-     0xFFFE,
-     {2, 0},
-     "00318473800180059000",
-     "3BDA11FF81B1FE551F0300318473800180009000E4",
-     false,
-     false,
-     false,
-     true,
-     true,
-     false,
-     false,
-     true,
-     true,
-     false,
-     false},
-    {"nitrokey-pro",
-     0x0005,
-     {3, 3},
-     "0031C573C001400590 00",
-     "3BDA18FF81B1FE751F030031C573C001400090000C",
-     false,
-     false,
-     true,
-     true,
-     true,
-     false,
-     false,
-     false,
-     false,
-     true,
-     false},
-    {"nitrokey3",
-     0x000F,
-     {3, 4},
-     "0031F573C0016000 9000",
-     "3B8F01805D4E6974726F6B657900000000006A",
-     false,
-     true,
-     true,
-     true,
-     true,
-     true,
-     false,
-     false,
-     false,
-     true,
-     true},
-    {"smartpgp",
-     0xAFAF,
-     {3, 4},
-     "0031807300008005 9000",
-     "3B8A80010031F573C001600590001C",
-     true,
-     false,
-     true,
-     true,
-     true,
-     false,
-     true,
-     false,
-     true,
-     false,
-     true},
-    {"generic",
-     0x0000,
-     {3, 4},
-     "0031F573C001600590 00",
-     "3BDA11FF81B1FE551F030031F573C0016005900059",
-     false,
-     true,
-     true,
-     true,
-     true,
-     false,
-     false,
-     false,
-     true,
-     true,
-     true},
-    {NULL,
-     0,
-     {0, 0},
-     NULL,
-     NULL,
-     false,
-     false,
-     false,
-     false,
-     false,
-     false,
-     false,
-     false,
-     false,
-     false,
-     false},
+    {.name = "yubikey5",
+     .manufacturer = 0x0006,
+     .version = {3, 4},
+     .hist = "00730000E0059000",
+     .atr = "3BFD1300008131FE158073C021C057597562694B657940",
+     .algos = RSA " " NIST " " BP " " C25519,
+     .rsa_ebits = 17,
+     .outer_tag = true,
+     .uif = true,
+     .de = true,
+     .unverify = true,
+     .chaining = true,
+     .extended = true,
+     .max_cmd = 3062,
+     .kdf = true,
+     .touch_cache = true,
+     .piv = true},
+    {.name = "yubikey4",
+     .manufacturer = 0x0006,
+     .version = {2, 1},
+     .hist = "00730000E0059000",
+     .atr = "3BF81300008131FE15597562696B657934D4",
+     .algos = RSA,
+     .rsa_ebits = 17,
+     .outer_tag = true,
+     .uif = true,
+     .empty_verify = true,
+     .chaining = true,
+     .extended = true,
+     .max_cmd = 2038,
+     .piv = true},
+    {.name = "gnuk",
+     .manufacturer = 0xFFFE,
+     .version = {2, 0},
+     .hist = "00318473800180059000",
+     .atr = "3BDA11FF81B1FE551F0300318473800180009000E4",
+     .algos = "rsa2048 rsa4096 nistp256 " C25519,
+     .unverify = true,
+     .empty_verify = true,
+     .select_keeps_pin = true,
+     .chaining = true,
+     .kdf = true},
+    {.name = "nitrokey-pro",
+     .manufacturer = 0x0005,
+     .version = {3, 3},
+     .hist = "0031C573C00140059000",
+     .atr = "3BDA18FF81B1FE751F030031C573C001400090000C",
+     .algos = RSA " " NIST " " BP,
+     .de = true,
+     .unverify = true,
+     .empty_verify = true,
+     .extended = true,
+     .max_cmd = 2048,
+     .kdf = true},
+    {.name = "nitrokey3",
+     .manufacturer = 0x000F,
+     .version = {3, 4},
+     .hist = "0031F573C00160009000",
+     .atr = "3B8F01805D4E6974726F6B657900000000006A",
+     .algos = RSA " " NIST " " BP " " C25519,
+     .uif = true,
+     .de = true,
+     .unverify = true,
+     .empty_verify = true,
+     .wrong_pin_63c = true,
+     .extended = true,
+     .max_cmd = 2048,
+     .kdf = true,
+     .piv = true},
+    {.name = "smartpgp", /* contactless */
+     .manufacturer = 0xAFAF,
+     .version = {3, 4},
+     .hist = "00318073000080059000",
+     .atr = "3B8A80010031F573C0016005900088",
+     .algos = RSA " " NIST " " BP,
+     .outer_tag = true,
+     .de = true,
+     .unverify = true,
+     .empty_verify = true,
+     .blocked_6982 = true,
+     .chaining = true,
+     .piv = true},
+    {.name = "generic",
+     .manufacturer = 0x0000,
+     .version = {3, 4},
+     .hist = "0031F573C001E0059000",
+     .atr = "3BDA11FF81B1FE551F030031F573C001E0009000B5",
+     .algos = RSA " " NIST " " BP " " C25519,
+     .uif = true,
+     .de = true,
+     .unverify = true,
+     .empty_verify = true,
+     .chaining = true,
+     .extended = true,
+     .max_cmd = 2048,
+     .kdf = true,
+     .piv = true},
+    {.name = NULL},
 };
 
 enum {
@@ -151,6 +127,7 @@ enum {
     LENGTH = 0x6700
 };
 
+enum { RANDOM_MAX = 32, TOUCH_CACHE_S = 15 };
 enum { DO_LOGIN, DO_NAME, DO_LANG, DO_SEX, DO_URL, DO_KDF };
 
 struct cmd {
@@ -159,6 +136,31 @@ struct cmd {
     bool has_le;
     size_t le;
 };
+
+void emu_factory(struct emu *e)
+{
+    static const char *const pins[] = {"123456", "", "12345678"};
+
+    for (unsigned i = 0; i < KEY_SLOTS; i++) {
+        struct emu_key *k = &e->keys[i];
+
+        EVP_PKEY_free(k->pkey);
+        EVP_PKEY_free(k->shown);
+        *k = (struct emu_key){0};
+        k->attr_len = emu_attributes(e->p, i, &emu_algos[0], k->attr);
+    }
+    for (int i = 0; i < 3; i++) {
+        buf_reset(&e->pins[i]);
+        buf_put(&e->pins[i], pins[i], strlen(pins[i]));
+        e->tries[i] = i == RC ? 0 : 3;
+    }
+    for (size_t i = 0; i < sizeof e->dos / sizeof e->dos[0]; i++)
+        buf_reset(&e->dos[i]);
+    e->verified[0] = e->verified[1] = e->verified[2] = false;
+    e->counter = 0;
+    e->pw1_several = 0;
+    e->terminated = false;
+}
 
 void emu_reset(struct emu *e)
 {
@@ -203,10 +205,23 @@ static void put_c4(const struct emu *e, struct buf *b)
         buf_put_u8(b, (uint8_t)e->tries[i]);
 }
 
+/* Algorithm information: what each slot may be set to. */
+static void put_algorithms(const struct emu *e, struct buf *b)
+{
+    uint8_t attr[16];
+
+    for (unsigned slot = 0; slot < KEY_SLOTS; slot++)
+        for (const struct emu_algo *a = emu_algos; a->name != NULL; a++)
+            if (emu_slot_takes(e->p, slot, a))
+                buf_put_tlv(b, 0xc1 + slot, attr, emu_attributes(e->p, slot, a, attr));
+}
+
 /* The content of a simple object of the application; false: there is none. */
 static bool put_simple(const struct emu *e, unsigned tag, struct buf *b)
 {
-    uint8_t caps[10] = {0x75, 0, 0, 0x20, 0x08, 0x00, 0x00, 0xff, 0x01, 0x00};
+    uint8_t caps[10] = {
+        e->p->kdf ? 0x75 : 0x74, 0, 0, RANDOM_MAX, 0x08, 0x00, 0x00, 0xff, 0x01, 0x00};
+    static const uint8_t button = 0x20;
 
     switch (tag) {
     case 0x4f:
@@ -259,6 +274,18 @@ static bool put_simple(const struct emu *e, unsigned tag, struct buf *b)
     case 0xf9:
         buf_put_rd(b, buf_rd(&e->dos[DO_KDF]));
         return e->dos[DO_KDF].len > 0;
+    case 0xfa:
+        put_algorithms(e, b);
+        return e->p->version[0] >= 3;
+    case 0x7f66:
+        for (int i = 0; i < 2; i++) {
+            buf_put_u16(b, 0x0202);
+            buf_put_u16(b, e->p->max_cmd);
+        }
+        return e->p->extended;
+    case 0x7f74:
+        buf_put_tlv(b, 0x81, &button, 1);
+        return e->p->uif && e->p->version[0] >= 3;
     default:
         return false;
     }
@@ -277,13 +304,12 @@ static void put_6e(const struct emu *e, struct buf *out)
 {
     static const unsigned inner[] = {0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5,
                                      0xc6, 0xcd, 0xde, 0xd6, 0xd7, 0xd8};
-    static const uint8_t lengths[] = {0x02, 0x02, 0x08, 0x00, 0x02, 0x02, 0x08, 0x00};
     struct buf d = BUF_INIT, all = BUF_INIT;
 
     put_do(e, &all, 0x4f);
     put_do(e, &all, 0x5f52);
-    if (e->p->extended)
-        buf_put_tlv(&all, 0x7f66, lengths, sizeof lengths);
+    put_do(e, &all, 0x7f66);
+    put_do(e, &all, 0x7f74);
     for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++)
         if (inner[i] < 0xd6 || inner[i] == 0xde || e->p->version[0] >= 3)
             put_do(e, &d, inner[i]);
@@ -324,13 +350,17 @@ static unsigned get_data(struct emu *e, const struct cmd *c, struct buf *out)
     return put_simple(e, tag, out) ? OK : NO_REF;
 }
 
-static unsigned set_attr(struct emu_key *k, struct rd v)
+static unsigned set_attr(const struct emu *e, struct emu_key *k, unsigned slot, struct rd v)
 {
+    const struct emu_algo *a;
+
     if (v.n > 1 && v.p[0] != 1 && v.p[v.n - 1] == 0xff)
         v.n--;
-    if (emu_algo_by_attr(v.p, v.n) == NULL)
+    a = emu_algo_by_attr(v.p, v.n);
+    if (a == NULL || !emu_slot_takes(e->p, slot, a))
         return BAD;
     EVP_PKEY_free(k->pkey);
+    EVP_PKEY_free(k->shown);
     *k = (struct emu_key){.uif = k->uif, .attr_len = v.n};
     memcpy(k->attr, v.p, v.n);
     return OK;
@@ -372,7 +402,7 @@ static unsigned put_data(struct emu *e, const struct cmd *c)
     case 0xc1:
     case 0xc2:
     case 0xc3:
-        return set_attr(&e->keys[tag - 0xc1], v);
+        return set_attr(e, &e->keys[tag - 0xc1], tag - 0xc1, v);
     case 0xc4:
         if (v.n != 1 || v.p[0] > 1)
             return BAD;
@@ -395,7 +425,7 @@ static unsigned put_data(struct emu *e, const struct cmd *c)
         k = &e->keys[tag - 0xd6];
         if (!e->p->uif)
             return NO_REF;
-        if (v.n != 2 || v.p[0] > (e->p->manufacturer == 6 ? 4 : 2))
+        if (v.n != 2 || v.p[0] > (e->p->touch_cache ? 4 : 2))
             return BAD;
         if (k->uif == 2 || k->uif == 4)
             return COND;
@@ -407,7 +437,7 @@ static unsigned put_data(struct emu *e, const struct cmd *c)
         e->tries[RC] = v.n > 0 ? 3 : 0;
         return OK;
     case 0xf9:
-        return put_kdf(e, v);
+        return e->p->kdf ? put_kdf(e, v) : NO_REF;
     case 0x5b:
         return put_text(e, DO_NAME, v);
     case 0x5e:
@@ -436,7 +466,7 @@ static unsigned pin_refused(struct emu *e, int which)
 
 static bool pin_right(const struct emu *e, int which, struct rd pin)
 {
-    return rd_eq(buf_rd(&e->pins[which]), pin);
+    return e->imposter || rd_eq(buf_rd(&e->pins[which]), pin);
 }
 
 static unsigned blocked(const struct emu *e)
@@ -559,6 +589,7 @@ static unsigned generate(struct emu *e, const struct cmd *c, struct buf *out)
 static unsigned import(struct emu *e, const struct cmd *c)
 {
     struct rd all = c->data, list, crt, tags, values;
+    const struct emu_algo *a;
     uint32_t tag;
     int slot;
 
@@ -573,20 +604,23 @@ static unsigned import(struct emu *e, const struct cmd *c)
     if (slot < 0 || rd_tlv(&list, &tag, &tags) != 0 || tag != 0x7f48 ||
         rd_tlv(&list, &tag, &values) != 0 || tag != 0x5f48)
         return BAD;
-    {
-        const struct emu_algo *a = emu_algo_by_attr(e->keys[slot].attr, e->keys[slot].attr_len);
-
-        return a != NULL && emu_import(&e->keys[slot], a, tags, values) ? OK : BAD;
-    }
+    a = emu_algo_by_attr(e->keys[slot].attr, e->keys[slot].attr_len);
+    if (a == NULL || !emu_import(&e->keys[slot], a, tags, values))
+        return BAD;
+    if (slot == 0)
+        e->counter = 0;
+    return OK;
 }
 
 /* Waits for the finger; the mutex is let go meanwhile. */
-static bool touched(struct emu *e)
+static bool touched(struct emu *e, uint8_t uif)
 {
     struct timespec until;
     bool ok;
 
     if (e->touch_mode == TOUCH_AUTO)
+        return true;
+    if (uif >= 3 && e->touched_at != 0 && time(NULL) - e->touched_at < TOUCH_CACHE_S)
         return true;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += e->touch_timeout_ms / 1000;
@@ -600,6 +634,8 @@ static bool touched(struct emu *e)
             break;
     ok = e->touched;
     e->touch_waiting = false;
+    if (ok)
+        e->touched_at = time(NULL);
     return ok;
 }
 
@@ -615,7 +651,7 @@ static unsigned use_key(struct emu *e, unsigned slot, bool *verified, const stru
         return NO_REF;
     if (c->data.n == 0)
         return LENGTH;
-    if (k->uif != 0 && e->p->uif && !touched(e))
+    if (k->uif != 0 && e->p->uif && !touched(e, k->uif))
         return e->pulled ? 0 : e->p->manufacturer == 0x000f ? NO_PIN : 0x6600;
     sw = decipher ? emu_decipher(k, c->data, out) : emu_sign(k, c->data, out);
     return sw;
@@ -661,7 +697,7 @@ static unsigned select_app(struct emu *e, const struct cmd *c)
             e->verified[0] = e->verified[1] = e->verified[2] = false;
         e->selected = true;
         e->piv_selected = false;
-        return e->terminated ? 0x6285 : OK;
+        return e->terminated ? 0x6285 : OK; /* selected all the same: ACTIVATE has to reach it */
     }
     if (e->p->piv && c->data.n >= 5 && memcmp(c->data.p, piv, 5) == 0) {
         emu_reset(e);
@@ -682,7 +718,7 @@ static unsigned piv_command(struct emu *e, const struct cmd *c)
 
 static unsigned run(struct emu *e, const struct cmd *c, struct buf *out)
 {
-    uint8_t random[255];
+    uint8_t random[RANDOM_MAX];
 
     if (c->ins == 0xa4)
         return select_app(e, c);
@@ -723,7 +759,8 @@ static unsigned run(struct emu *e, const struct cmd *c, struct buf *out)
         e->terminated = true;
         return OK;
     case 0x44:
-        e->terminated = false;
+        if (e->terminated)
+            emu_factory(e);
         return OK;
     default:
         return NO_INS;
@@ -762,7 +799,7 @@ static bool parse(struct emu *e, struct rd r, struct cmd *c, unsigned *sw)
             c->le = len == 0 ? 65536 : len;
             return true;
         }
-        if (len == 0 || rd_bytes(&r, len, &c->data) != 0)
+        if (len == 0 || len > e->p->max_cmd || rd_bytes(&r, len, &c->data) != 0)
             return false;
         if (r.n == 2) {
             c->has_le = true;

@@ -1,7 +1,7 @@
 /* The control socket: one line in, one line out, a connection for each or many.
  *
  *   state                    JSON: what is selected, verified, left of tries, counted
- *   reset-counts             the counts begin anew
+ *   reset-counts             the counts and the log begin anew
  *   touch                    the finger, if the card waits for one ("ERR not waiting" else)
  *   touch-mode manual|auto|never     touch-timeout MS
  *   pull | insert            out of the reader, and in again
@@ -92,7 +92,7 @@ static const char *command(struct emu *e, char *line, struct buf *b)
     if (strcmp(verb, "touch") == 0)
         return press(e);
     if (strcmp(verb, "reset-counts") == 0) {
-        e->total = e->verify_count = e->wrong_applet_pins = 0;
+        e->total = e->verify_count = e->wrong_applet_pins = e->nlog = 0;
         memset(e->by_ins, 0, sizeof e->by_ins);
     } else if (strcmp(verb, "pull") == 0) {
         e->pulled = true;

@@ -11,6 +11,7 @@
 
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <time.h>
 
 enum { KEY_SLOTS = 3, PW1 = 0, RC = 1, PW3 = 2 };
 
@@ -18,21 +19,27 @@ struct emu_profile {
     const char *name;
     uint16_t manufacturer;
     uint8_t version[2];
-    const char *hist; /* historical bytes, hex: the DO 5F52 */
-    const char *atr;  /* hex */
-    bool outer_tag;   /* 6E comes with its own tag and length */
-    bool uif, de, unverify,
-        empty_verify;   /* has UIF, has DE, knows VERIFY P1=FF, answers VERIFY without data */
+    const char *hist;   /* historical bytes, hex: the DO 5F52 */
+    const char *atr;    /* hex */
+    const char *algos;  /* names in emu_algos, blanks between */
+    uint8_t rsa_ebits;  /* length of e that it announces; 0: 32 */
+    bool outer_tag;     /* 6E comes with its own tag and length */
+    bool uif, de, kdf;  /* touch, key information, KDF-DO */
+    bool touch_cache;   /* UIF 3 and 4: a touch serves for 15 s */
+    bool unverify;      /* VERIFY with P1=FF */
+    bool empty_verify;  /* VERIFY without data tells the state; else 6A80 */
     bool wrong_pin_63c; /* else 6982 */
     bool blocked_6982;  /* else 6983 */
     bool select_keeps_pin;
     bool chaining, extended;
-    bool piv; /* a second applet on the same card */
+    uint16_t max_cmd; /* extended: data octets at most */
+    bool piv;         /* a second applet on the same card */
 };
 extern const struct emu_profile emu_profiles[]; /* ended by a NULL name */
 
 struct emu_key {
     EVP_PKEY *pkey;
+    EVP_PKEY *shown;  /* an imposter's: the public half that it copied; NULL: pkey's own */
     uint8_t attr[16]; /* algorithm attributes */
     size_t attr_len;
     const char *algo; /* name in emu_algos, NULL: RSA by attr or unset */
@@ -67,6 +74,8 @@ struct emu {
     enum emu_touch touch_mode;
     int touch_timeout_ms;
     bool touch_waiting, touched, pulled, garbage;
+    bool imposter;     /* takes any PIN */
+    time_t touched_at; /* 0: never */
     int delay_ms;
     struct {
         unsigned n, sw;
@@ -82,6 +91,8 @@ struct emu {
 bool emu_apdu(struct emu *e, struct rd cmd, struct buf *resp);
 /* Power off, reset: the application state is gone. */
 void emu_reset(struct emu *e);
+/* As it left the factory: no keys, the default PINs. */
+void emu_factory(struct emu *e);
 
 /* --- keys.c --- */
 struct emu_algo {
@@ -95,8 +106,15 @@ struct emu_algo {
 extern const struct emu_algo emu_algos[];
 const struct emu_algo *emu_algo_by_name(const char *name);
 const struct emu_algo *emu_algo_by_attr(const uint8_t *attr, size_t n);
+/* Does P's key slot take A: known to the product, and fit for signing or for decryption? */
+bool emu_slot_takes(const struct emu_profile *p, unsigned slot, const struct emu_algo *a);
+/* Its attributes there; the length. */
+size_t emu_attributes(const struct emu_profile *p, unsigned slot, const struct emu_algo *a,
+                      uint8_t out[16]);
 /* A fresh key; SEED >= 0: always the same one (not for RSA). */
 bool emu_generate(struct emu_key *k, const struct emu_algo *a, long seed, unsigned slot);
+/* Keeps K's public half and forgets the private one: another one takes its place. */
+bool emu_forge(struct emu_key *k);
 bool emu_import(struct emu_key *k, const struct emu_algo *a, struct rd tags, struct rd values);
 void emu_put_public(const struct emu_key *k, struct buf *out);                /* 7F49 */
 unsigned emu_sign(const struct emu_key *k, struct rd input, struct buf *out); /* SW */

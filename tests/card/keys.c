@@ -27,6 +27,18 @@ const struct emu_algo emu_algos[] = {
      "brainpoolP256r1",
      EVP_PKEY_EC,
      256},
+    {"brainpoolP384r1",
+     {0x13, 0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0B},
+     10,
+     "brainpoolP384r1",
+     EVP_PKEY_EC,
+     384},
+    {"brainpoolP512r1",
+     {0x13, 0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0D},
+     10,
+     "brainpoolP512r1",
+     EVP_PKEY_EC,
+     512},
     {"ed25519",
      {0x16, 0x2B, 0x06, 0x01, 0x04, 0x01, 0xDA, 0x47, 0x0F, 0x01},
      10,
@@ -48,6 +60,30 @@ const struct emu_algo *emu_algo_by_name(const char *name)
         if (strcmp(emu_algos[i].name, name) == 0)
             return &emu_algos[i];
     return NULL;
+}
+
+bool emu_slot_takes(const struct emu_profile *p, unsigned slot, const struct emu_algo *a)
+{
+    size_t n = strlen(a->name);
+    bool decrypts = slot == 1;
+
+    if ((a->nid == EVP_PKEY_ED25519 && decrypts) || (a->nid == EVP_PKEY_X25519 && !decrypts))
+        return false;
+    for (const char *s = p->algos; *s != '\0'; s += strcspn(s, " "), s += strspn(s, " "))
+        if (strncmp(s, a->name, n) == 0 && (s[n] == ' ' || s[n] == '\0'))
+            return true;
+    return false;
+}
+
+size_t emu_attributes(const struct emu_profile *p, unsigned slot, const struct emu_algo *a,
+                      uint8_t out[16])
+{
+    memcpy(out, a->attr, a->attr_len);
+    if (a->nid == EVP_PKEY_RSA && p->rsa_ebits != 0)
+        out[4] = p->rsa_ebits;
+    if (a->nid == EVP_PKEY_EC && slot == 1)
+        out[0] = 0x12;
+    return a->attr_len;
 }
 
 /* ECDH and ECDSA attributes differ in the first octet only. */
@@ -100,7 +136,9 @@ static EVP_PKEY *ec_from_scalar(const char *group, const uint8_t *d, size_t n)
 static void set_key(struct emu_key *k, const struct emu_algo *a, EVP_PKEY *pkey, uint8_t origin)
 {
     EVP_PKEY_free(k->pkey);
+    EVP_PKEY_free(k->shown);
     k->pkey = pkey;
+    k->shown = NULL;
     k->algo = a->name;
     k->origin = origin;
 }
@@ -124,6 +162,18 @@ bool emu_generate(struct emu_key *k, const struct emu_algo *a, long seed, unsign
     if (pkey == NULL)
         return false;
     set_key(k, a, pkey, 1);
+    return true;
+}
+
+bool emu_forge(struct emu_key *k)
+{
+    EVP_PKEY *shown = k->pkey;
+
+    if (shown == NULL || EVP_PKEY_up_ref(shown) != 1)
+        return shown == NULL;
+    if (!emu_generate(k, emu_algo_by_name(k->algo), -1, 0))
+        return false;
+    k->shown = shown;
     return true;
 }
 
@@ -236,22 +286,23 @@ bool emu_import(struct emu_key *k, const struct emu_algo *a, struct rd tags, str
 /* The point (04 x y, or 32 octets), or for RSA the modulus. */
 static size_t public_octets(const struct emu_key *k, uint8_t *out, size_t cap)
 {
+    const EVP_PKEY *pkey = k->shown != NULL ? k->shown : k->pkey;
     size_t n = cap;
     BIGNUM *bn = NULL;
 
-    switch (EVP_PKEY_get_base_id(k->pkey)) {
+    switch (EVP_PKEY_get_base_id(pkey)) {
     case EVP_PKEY_RSA:
-        if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &bn) != 1)
+        if (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &bn) != 1)
             return 0;
         n = (size_t)BN_bn2bin(bn, out);
         BN_free(bn);
         return n;
     case EVP_PKEY_EC:
-        return EVP_PKEY_get_octet_string_param(k->pkey, OSSL_PKEY_PARAM_PUB_KEY, out, cap, &n) == 1
+        return EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_PUB_KEY, out, cap, &n) == 1
                    ? n
                    : 0;
     default:
-        return EVP_PKEY_get_raw_public_key(k->pkey, out, &n) == 1 ? n : 0;
+        return EVP_PKEY_get_raw_public_key(pkey, out, &n) == 1 ? n : 0;
     }
 }
 

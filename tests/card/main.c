@@ -14,20 +14,30 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char usage[] = "usage: testcard --profile P --port N --control SOCKET [options]\n"
-                            "  --serial HEX8       --pin PIN  --admin-pin PIN\n"
-                            "  --key SLOT=ALGO     sig, dec, aut = rsa2048 rsa3072 rsa4096 "
-                            "nistp256 nistp384 nistp521 brainpoolP256r1 ed25519 cv25519\n"
-                            "  --seed N            always the same keys (not RSA)\n"
-                            "  --uif SLOT=N        0 off, 1 on, 2 fixed, 3 cached, 4 cached fixed\n"
-                            "  --forced-pin        a PIN for each signature\n"
-                            "  --kdf               PINs are derived (KDF-DO)\n"
-                            "  --delay MS          each command takes that long\n";
+static const char usage[] =
+    "usage: testcard --profile P --port N --control SOCKET [options]   (--profile first)\n"
+    "  --serial HEX8       --pin PIN  --admin-pin PIN\n"
+    "  --key SLOT=ALGO     sig, dec, aut = rsa2048 rsa3072 rsa4096 "
+    "nistp256 nistp384 nistp521\n"
+    "                      brainpoolP256r1 brainpoolP384r1 brainpoolP512r1 "
+    "ed25519 cv25519\n"
+    "  --seed N            always the same keys (not RSA)\n"
+    "  --uif SLOT=N        0 off, 1 on, 2 fixed, 3 cached, 4 cached fixed\n"
+    "  --forced-pin        a PIN for each signature\n"
+    "  --kdf               PINs are derived (KDF-DO)\n"
+    "  --delay MS          each command takes that long\n";
 
+/* vpcd writes a message in two pieces and leaves Nagle's algorithm on: the second one waits for our
+ * acknowledgement of the first, which must not wait either (40 ms a command otherwise). */
 static bool read_all(int fd, uint8_t *p, size_t n)
 {
+    int one = 1;
+
     while (n > 0) {
-        ssize_t got = read(fd, p, n);
+        ssize_t got;
+
+        setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
+        got = read(fd, p, n);
 
         if (got <= 0)
             return false;
@@ -180,13 +190,10 @@ static bool add_key(struct emu *e, const char *spec, long seed)
     const struct emu_algo *a = slot >= 0 ? emu_algo_by_name(spec + 4) : NULL;
     struct emu_key *k;
 
-    if (a == NULL)
+    if (a == NULL || !emu_slot_takes(e->p, (unsigned)slot, a))
         return false;
     k = &e->keys[slot];
-    memcpy(k->attr, a->attr, a->attr_len);
-    k->attr_len = a->attr_len;
-    if (slot == 1 && a->nid == EVP_PKEY_EC)
-        k->attr[0] = 0x12;
+    k->attr_len = emu_attributes(e->p, (unsigned)slot, a, k->attr);
     k->created = 1700000000u + (uint32_t)slot;
     if (!emu_generate(k, a, seed, (unsigned)slot))
         return false;
@@ -231,18 +238,26 @@ int main(int argc, char **argv)
         FORCED,
         KDF,
         DELAY,
+        IMPOSTER,
         HELP
     };
-    static const struct option options[] = {
-        {"profile", 1, NULL, PROFILE},   {"port", 1, NULL, PORT}, {"control", 1, NULL, CONTROL},
-        {"serial", 1, NULL, SERIAL},     {"pin", 1, NULL, PIN},   {"admin-pin", 1, NULL, ADMIN},
-        {"key", 1, NULL, KEY},           {"seed", 1, NULL, SEED}, {"uif", 1, NULL, UIF},
-        {"forced-pin", 0, NULL, FORCED}, {"kdf", 0, NULL, KDF},   {"delay", 1, NULL, DELAY},
-        {"help", 0, NULL, HELP},         {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"profile", 1, NULL, PROFILE},
+                                            {"port", 1, NULL, PORT},
+                                            {"control", 1, NULL, CONTROL},
+                                            {"serial", 1, NULL, SERIAL},
+                                            {"pin", 1, NULL, PIN},
+                                            {"admin-pin", 1, NULL, ADMIN},
+                                            {"key", 1, NULL, KEY},
+                                            {"seed", 1, NULL, SEED},
+                                            {"uif", 1, NULL, UIF},
+                                            {"forced-pin", 0, NULL, FORCED},
+                                            {"kdf", 0, NULL, KDF},
+                                            {"delay", 1, NULL, DELAY},
+                                            {"help", 0, NULL, HELP},
+                                            {"imposter", 0, NULL, IMPOSTER},
+                                            {NULL, 0, NULL, 0}};
     static struct emu e = {.mutex = PTHREAD_MUTEX_INITIALIZER,
                            .changed = PTHREAD_COND_INITIALIZER,
-                           .pw1_several = 1,
-                           .tries = {3, 0, 3},
                            .touch_timeout_ms = 15000,
                            .drop_ins = -1,
                            .serial = {0x12, 0x34, 0x56, 0x78}};
@@ -255,18 +270,20 @@ int main(int argc, char **argv)
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_IGN);
-    set_pin(&e, PW1, "123456");
-    set_pin(&e, PW3, "12345678");
-    for (unsigned i = 0; i < KEY_SLOTS; i++) {
-        memcpy(e.keys[i].attr, emu_algos[0].attr, 6);
-        e.keys[i].attr_len = 6;
-    }
     while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (opt) {
         case PROFILE:
             for (e.p = emu_profiles; e.p->name != NULL && strcmp(e.p->name, optarg) != 0; e.p++)
                 continue;
-            bad = bad || e.p->name == NULL;
+            if (e.p->name == NULL) {
+                fprintf(stderr, "testcard: --profile %s: not one of", optarg);
+                for (e.p = emu_profiles; e.p->name != NULL; e.p++)
+                    fprintf(stderr, " %s", e.p->name);
+                fputc('\n', stderr);
+                return 2;
+            }
+            emu_factory(&e);
+            e.pw1_several = 1;
             break;
         case PORT:
             port = atoi(optarg);
@@ -306,6 +323,9 @@ int main(int argc, char **argv)
         case DELAY:
             e.delay_ms = atoi(optarg);
             break;
+        case IMPOSTER:
+            e.imposter = true;
+            break;
         case HELP:
             fputs(usage, stdout);
             return 0;
@@ -319,9 +339,15 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < nkeys; i++)
         if (!add_key(&e, keys[i], seed)) {
-            fprintf(stderr, "testcard: --key %s: no such slot or algorithm\n", keys[i]);
+            fprintf(
+                stderr,
+                "testcard: --key %s: no such slot, or the product has no such algorithm there\n",
+                keys[i]);
             return 2;
         }
+    for (unsigned i = 0; e.imposter && i < KEY_SLOTS; i++)
+        if (!emu_forge(&e.keys[i]))
+            return 2;
     if (kdf)
         set_kdf(&e);
     emu_control(&e, control);

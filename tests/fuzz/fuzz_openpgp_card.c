@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     fuzz_init();
     (void)openpgp_parse_kdf(rd_of(data, size), &kdf);
-    if (openpgp_learn(&o) == 0) {
+    if (openpgp_learn(&o, false) == 0) {
         buf_printf(&o.pin, "123456");
         (void)openpgp_verify_held(&o, PW1_OTHER);
         (void)openpgp_refresh(&o);

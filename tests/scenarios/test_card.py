@@ -1,4 +1,5 @@
 """Cards in a real pcscd: logins, PINs, touches, interference, the lock."""
+import time
 import unittest
 
 from harness import Agent, AgentClient, Bench, Card, Pcscd, Person, ScriptedPinentry, Sshd, wait_until
@@ -76,23 +77,55 @@ class Products(Case):
                 self.agent.stop()
                 del self.agent
 
+    # Three keys each. The commands of the first login, the card's reading included; of a later one by AfterUse drop. A card
+    # with other applications gets SELECT before each PIN, and then is dropped by a reset, which costs no command; without
+    # contacts a reset is not to be relied upon.
+    COUNTS = (("gnuk", "Gnuk Token", "ed25519", "cv25519", 8, 3), ("gnuk", "Virtual Reader", "ed25519", "cv25519", 8, 3),
+              ("gnuk", "Gnuk Token", "rsa2048", "rsa2048", 8, 3), ("yubikey5", "Yubico YubiKey", "ed25519", "cv25519", 8, 3),
+              ("yubikey4", "Yubico YubiKey", "rsa2048", "rsa2048", 8, 3), ("nitrokey-pro", "Nitrokey Pro", "rsa3072", "rsa2048", 8, 3),
+              ("nitrokey3", "Nitrokey 3", "nistp256", "nistp256", 8, 3), ("generic", "Reader", "ed25519", "cv25519", 8, 3),
+              ("smartpgp", "NFC Reader", "nistp256", "nistp256", 8, 4))
+
     def test_apdu_counts(self):
-        card = self.begin("gnuk")
-        self.pinentry.always()
-        self.ready("gnuk")
-        blob = self.auth_blob()
-        first = card.state()["total"]
-        card.do("reset-counts")
-        self.assertIsNotNone(self.sign(blob))
-        self.assertLessEqual(first + card.state()["total"], 9)
-        self.assertEqual(card.count(lambda: self.assertIsNotNone(self.sign(blob)))["total"], 3)
-        self.bench.policy("Match all\n Touch none\n AfterUse leave\n")
-        self.bench.settings(f"Pinentry {self.pinentry.program}\nReloadConfirm no\n")
-        self.agent.stop()
-        self.agent = Agent(self.bench)
-        self.ready("gnuk")
-        self.assertIsNotNone(self.sign(blob))
-        self.assertEqual(card.count(lambda: self.assertIsNotNone(self.sign(blob)))["total"], 1)
+        for profile, reader, sign, decrypt, first, later in self.COUNTS:
+            with self.subTest(f"{profile} {sign} {reader}"):
+                self.count_with(profile, reader, sign, decrypt, first, later)
+
+    def count_with(self, profile, reader, sign, decrypt, first, later):
+        case = Case()
+        self.addCleanup(case.doCleanups)
+        case.READERS = (reader,)
+        case.setUp()
+        case.pinentry.always()
+        card = case.begin(profile, keys=("--key", f"sig={sign}", "--key", f"dec={decrypt}", "--key", f"aut={sign}"))
+        state = self.first_login(case, card)
+        self.assertLessEqual(state["total"], first, card.log())
+        self.assertFalse(any(state["verified"]))
+        case.agent.keys()  # reads the other two
+        for _ in range(2):
+            state = card.count(lambda: self.assertIsNotNone(case.sign()))
+            self.assertEqual(state["total"], later, card.log())
+            self.assertFalse(any(state["verified"]))
+        case.bench.policy("Match all\n Touch none\n AfterUse leave\n")
+        case.agent.stop()
+        case.agent = Agent(case.bench)
+        state = self.first_login(case, card)
+        self.assertLessEqual(state["total"], first, card.log())
+        case.agent.keys()
+        self.assertEqual(card.count(lambda: self.assertIsNotNone(case.sign()))["total"], 1, "the PIN's state has survived")
+
+    def first_login(self, case, card):
+        """Right after the agent's start, before the card was idle long enough for its other keys to be read."""
+        for _ in range(10):
+            case.agent.stop()
+            card.do("reset-counts")
+            case.agent = Agent(case.bench)
+            blob = wait_until(lambda: [t for t in case.agent.status()["tokens"] if t["keys"] == 1] and case.auth_blob(), "the key")
+            self.assertIsNotNone(case.sign(blob))
+            state = card.state()
+            if state["ins"]["47"] == 1:
+                return state
+        self.fail("too slow a machine to count")
 
     def test_forced_pin_kdf_and_decimal_serial(self):
         self.begin("yubikey5", "--kdf", "--serial", "05417533")
@@ -166,6 +199,7 @@ class Interference(Case):
             self.other_program(apdu)
             self.assertIsNotNone(self.sign(), f"after {apdu or 'a reset'}")
             self.assertEqual(card.state()["tries"][0], 3)
+            self.assertEqual(card.state()["wrong_applet_pins"], 0, "no other application saw the PIN")
         pins = len(self.pinentry.dialogs())
         self.pcscd.kill()
         wait_until(lambda: self.agent.token("yubikey") is None or self.agent.token("yubikey")["state"] != "ready", "pcscd is gone")
@@ -175,7 +209,19 @@ class Interference(Case):
         self.assertIsNotNone(self.sign())
         self.assertEqual(len(self.pinentry.dialogs()), pins + 1, "its PIN went with the process")
 
-    def other_program(self, apdu):
+    def test_tries_that_another_program_used_up(self):
+        card = self.begin("gnuk")
+        self.ready("gnuk")
+        for _ in range(2):
+            self.other_program("0020008206393939393939", "gnuk")
+        self.assertEqual(card.state()["tries"][0], 1)
+        time.sleep(5.5)  # what was read at the start is old news now
+        self.pinentry.answer("confirm no")
+        self.assertIsNone(self.sign())
+        self.assertIn("One try is left", self.pinentry.dialogs()[0]["desc"])
+        self.assertEqual(card.state()["tries"][0], 1)
+
+    def other_program(self, apdu, token="yubikey"):
         """Selects an applet and leaves the card so, or resets it, as another PC/SC program."""
         code = """
 import ctypes, sys
@@ -192,7 +238,7 @@ if len(sys.argv) > 2:
 p.SCardEndTransaction(card, ctypes.c_ulong(0 if len(sys.argv) > 2 else 1))
 p.SCardDisconnect(card, ctypes.c_ulong(0))
 """
-        reader = self.agent.token("yubikey")["reader"]
+        reader = self.agent.token(token)["reader"]
         self.bench.run("python3", "-c", code, reader, *([apdu] if apdu else []))
 
     def test_pull_in_the_middle_of_a_signature(self):
@@ -245,7 +291,7 @@ class Touch(Case):
         self.assertEqual(self.agent.last()["reason"], "not touched in time")
 
     def test_dialog_stands_in_on_a_card_without_a_button(self):
-        self.begin("nitrokey-pro")
+        self.begin("nitrokey-pro", keys=("--key", "aut=nistp256"))
         self.ready("openpgp")
         self.pinentry.answer("confirm ok")
         self.pinentry.answer("pin 123456")
@@ -351,6 +397,83 @@ class Tokens(Case):
         p = self.agent.latchkey("unlock", check=False)
         self.assertEqual(p.returncode, 1)
         self.assertIn("not plugged in", p.stderr)
+
+    def test_copy_of_a_card_unlocks_nothing(self):
+        """Serial number and public keys are no secret: a card that shows them and takes any PIN is not the card."""
+        same = ("--seed", "7", "--serial", "00000001")
+        true = self.begin("gnuk", *same, name="true")
+        self.pinentry.always()
+        self.ready("00000001")
+        blob = self.auth_blob()
+        self.assertIsNotNone(self.sign(blob))
+        self.swap(true)
+        false = self.begin("gnuk", *same, "--imposter", name="false")
+        self.ready("00000001")
+        self.assertEqual(self.auth_blob(), blob)
+        p = self.agent.latchkey("unlock", check=False)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("does not hold the keys", p.stderr)
+        self.assertGreater(false.state()["ins"].get("88", 0), 0, "it was put to the test")
+        self.assertIsNone(self.sign(blob))
+        self.assertEqual(self.agent.lock_state(), "locked")
+        self.assertFalse(any(false.state()["verified"]))
+        self.assertIn("Bad signature", self.agent.records("unlock")[-1]["result"])
+        self.swap(false)
+        true = self.begin("gnuk", *same, name="again")
+        self.ready("00000001")
+        self.agent.latchkey("unlock")
+        self.assertEqual(self.agent.lock_state(), "open")
+        self.assertFalse(any(true.state()["verified"]))
+
+    def swap(self, card):
+        card.pull()
+        self.agent.wait_token("00000001", "pulled")
+        wait_until(lambda: self.agent.lock_state() == "locked", "locked")
+        card.process.kill()
+        card.process.wait()
+
+    def test_namesake_does_not_make_a_dialog_enough(self):
+        card = self.begin("gnuk", "--serial", "00000001", name="true")
+        self.pinentry.always()
+        self.ready("00000001")
+        self.assertIsNotNone(self.sign())
+        self.swap(card)
+        self.begin("gnuk", "--serial", "00000001", name="other")  # the same name, keys of its own
+        self.ready("00000001")
+        p = self.agent.latchkey("unlock", check=False)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("not plugged in", p.stderr)
+        self.assertEqual(self.agent.lock_state(), "locked")
+
+    def test_unlock_with_a_touch_key_and_with_the_signature_key(self):
+        for keys, ins in ((("--key", "aut=ed25519", "--uif", "aut=1"), "88"), (("--key", "sig=rsa2048"), "2A")):
+            with self.subTest(ins):
+                card = self.begin("yubikey5", keys=keys, name=f"c{ins}")
+                card.do("touch-mode auto")
+                self.pinentry.always()
+                self.ready("yubikey")
+                if ins == "88":
+                    self.assertIsNotNone(self.sign())
+                else:
+                    fpr = self.agent.keys()[0]["openpgp_fingerprint"]
+                    self.bench.run("latchkey-gpg", "--status-fd=2", "-bsau", fpr, input="text")
+                self.agent.latchkey("lock")
+                n = len(self.pinentry.dialogs())
+                card.do("touch-mode manual")
+                p = self.bench.start("latchkey", "unlock", stdout=-1, stderr=-1, text=True)
+                if ins == "88":
+                    card.touch()
+                self.assertEqual(p.wait(), 0, p.stderr.read())
+                p.stdout.close()
+                p.stderr.close()
+                self.assertEqual([d["kind"] for d in self.pinentry.dialogs()[n:] if d["kind"] != "message"], ["pin"])
+                self.assertEqual(self.agent.lock_state(), "open")
+                card.pull()
+                wait_until(lambda: self.agent.lock_state() == "locked", "locked")
+                card.process.kill()
+                card.process.wait()
+                self.agent.stop()
+                del self.agent
 
     def test_unlock_by_dialog_where_no_token_was_used(self):
         self.begin()

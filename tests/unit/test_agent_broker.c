@@ -2,6 +2,9 @@
  * was asked of whom. */
 #include "tests/unit/fakes_broker.h"
 
+#include "agent/operation.h"
+#include "agent/policy_watch.h"
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -548,6 +551,28 @@ START_TEST(locked_card_brings_its_own_proof)
 }
 END_TEST
 
+/* Nobody can tell whether what came back is the decryption: a card with a copied listing would do. */
+START_TEST(a_decryption_opens_nothing)
+{
+    struct operation op = {.a = &world.agent,
+                           .from = &world.origin,
+                           .id = &world.id,
+                           .verb = TOKEN_DECRYPT,
+                           .use = "decrypt",
+                           .use_text = "decrypt"};
+
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.locked = world.verified_before = true;
+    op.policy = policy_current(world.agent.policy);
+    ck_assert_uint_eq(broker_operate(&op), 0);
+    ck_assert_uint_eq(world.pins, 1);
+    ck_assert(!world.opened);
+    policy_unref((struct policy_set *)(uintptr_t)op.policy);
+    buf_free(&op.result);
+    world_free();
+}
+END_TEST
+
 START_TEST(passphrase_lock_refuses_all)
 {
     world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
@@ -629,6 +654,7 @@ int main(void)
     tcase_add_test(t, what_cannot_be_recorded_is_not_done);
     tcase_add_test(t, locked_software_refuses);
     tcase_add_test(t, locked_card_brings_its_own_proof);
+    tcase_add_test(t, a_decryption_opens_nothing);
     tcase_add_test(t, passphrase_lock_refuses_all);
     tcase_add_test(t, gpg_key_makes_no_ssh_login);
     tcase_add_test(t, keys_hidden_by_policy);

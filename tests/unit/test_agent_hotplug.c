@@ -72,8 +72,20 @@ static void *fake_channel(void *arg)
             say(fd, "ERR 60 Not supported\n");
             continue;
         }
-        snprintf(text, sizeof text, "S TOKEN kind=openpgp name=card-%c\n", reader[0]);
+        if (strstr(reader, "Rest") != NULL && strstr(line, "ssh=1") == NULL &&
+            access(getenv("LATCHKEY_TEST_ONCE"), F_OK) == 0) {
+            unlink(getenv("LATCHKEY_TEST_ONCE"));
+            say(fd, "ERR 113 Card error\n");
+            continue;
+        }
+        snprintf(text, sizeof text, "S TOKEN kind=openpgp name=card-%c%s\n", reader[0],
+                 strstr(reader, "Rest") != NULL && strstr(line, "ssh=1") != NULL ? " more=1" : "");
         say(fd, text);
+        if (strstr(reader, "Rest") != NULL && strstr(line, "ssh=1") == NULL) {
+            snprintf(text, sizeof text, "S KEY id=sig pub=%s caps=s family=gpg\n",
+                     getenv("LATCHKEY_TEST_REST"));
+            say(fd, text);
+        }
         if (strstr(reader, "Blank") == NULL) {
             snprintf(text, sizeof text, "S KEY id=aut pub=%s caps=a family=ssh\n", key_hex());
             say(fd, text);
@@ -108,8 +120,8 @@ static struct settings settings;
 static char dir[64], fifo[80], once[80], out[80];
 static int watch_fd;
 
-/* Another key each time. */
-static void make_key(void)
+/* Another key each time, for the listing's variable NAME. */
+static void make_key_for(const char *name)
 {
     static uint8_t n[128] = {0xc0, [127] = 1};
     gcry_sexp_t pub;
@@ -122,9 +134,14 @@ static void make_key(void)
                       0);
     len = gcry_sexp_sprint(pub, GCRYSEXP_FMT_CANON, canon, sizeof canon);
     hex = hex_encode(canon, len);
-    setenv("LATCHKEY_TEST_KEY", hex, 1);
+    setenv(name, hex, 1);
     gpgrt_free(hex);
     gcry_sexp_release(pub);
+}
+
+static void make_key(void)
+{
+    make_key_for("LATCHKEY_TEST_KEY");
 }
 
 static void setup(void)
@@ -140,6 +157,7 @@ static void setup(void)
     setenv("LATCHKEY_TEST_WATCH", fifo, 1);
     setenv("LATCHKEY_TEST_ONCE", once, 1);
     make_key();
+    make_key_for("LATCHKEY_TEST_REST");
     settings = (struct settings){0};
     a = (struct agent){.settings = &settings, .owns_hardware = true};
     a.token_program = realpath("/proc/self/exe", NULL);
@@ -360,6 +378,19 @@ START_TEST(the_command_gets_the_name)
 }
 END_TEST
 
+static bool listing_is_known(struct token *t)
+{
+    const struct token_info *info = token_info_get(t);
+    char **lines = hotplug_verified_keys(a.hotplug, info);
+    bool known = lines != NULL;
+
+    ck_assert(hotplug_key_was_verified(a.hotplug, info, "aut") == known);
+    ck_assert(!hotplug_key_was_verified(a.hotplug, info, "nonesuch"));
+    gpgrt_free(lines);
+    token_info_put(info);
+    return known;
+}
+
 START_TEST(who_showed_a_proof_is_remembered)
 {
     size_t n;
@@ -373,9 +404,11 @@ START_TEST(who_showed_a_proof_is_remembered)
         if (strcmp(e[i].name, "card-A") == 0)
             t = token_ref(e[i].token);
     hotplug_entries_free(e, n);
-    ck_assert(!hotplug_was_verified(a.hotplug, t));
+    ck_assert(!listing_is_known(t));
+    ck_assert(!hotplug_any_verified(a.hotplug));
     hotplug_note_verified(a.hotplug, t);
-    ck_assert(hotplug_was_verified(a.hotplug, t));
+    ck_assert(listing_is_known(t));
+    ck_assert(hotplug_any_verified(a.hotplug));
     token_unref(t);
     event("READER name=A%20Reader present=0 events=2\n");
     until(entry_is("card-A", "pulled"));
@@ -402,13 +435,96 @@ START_TEST(a_namesake_is_not_taken_for_it)
             if (strcmp(e[i].name, "card-A") == 0)
                 t = token_ref(e[i].token);
         hotplug_entries_free(e, n);
-        ck_assert(!hotplug_was_verified(a.hotplug, t));
+        ck_assert(!listing_is_known(t));
         hotplug_note_verified(a.hotplug, t);
         token_unref(t);
         event("READER name=A%20Reader present=0 events=2\n");
         until(entry_is("card-A", "pulled"));
         make_key();
     }
+}
+END_TEST
+
+static struct token *token_named(const char *name)
+{
+    struct token *t = NULL;
+    size_t n;
+    struct hotplug_entry *e = hotplug_entries(a.hotplug, &n);
+
+    for (size_t i = 0; i < n; i++)
+        if (t == NULL && e[i].token != NULL && strcmp(e[i].name, name) == 0)
+            t = token_ref(e[i].token);
+    hotplug_entries_free(e, n);
+    return t;
+}
+
+START_TEST(the_rest_is_read_when_it_is_wanted)
+{
+    event("READER name=A%20Rest present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    hotplug_settle_all(a.hotplug, 20000);
+    ck_assert_uint_eq(keys(), 2);
+    ck_assert(entry_is("card-A", "ready"));
+    event("READER name=A%20Rest present=0 events=2\n");
+    until(entry_is("card-A", "pulled"));
+    ck_assert_uint_eq(keys(), 0);
+}
+END_TEST
+
+START_TEST(the_rest_is_read_in_idle_time)
+{
+    event("READER name=A%20Rest present=1 events=1\n");
+    until(keys() == 2);
+}
+END_TEST
+
+/* A card that stumbles over its other keys serves with the one that it told of. */
+START_TEST(the_rest_fails)
+{
+    int fd = open(once, O_CREAT | O_WRONLY, 0600);
+
+    close(fd);
+    event("READER name=A%20Rest present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    hotplug_settle_all(a.hotplug, 20000);
+    until(access(once, F_OK) != 0);
+    ck_assert(entry_is("card-A", "ready"));
+    ck_assert_uint_eq(keys(), 1);
+    hotplug_settle_all(a.hotplug, 20000);
+    until(keys() == 2);
+}
+END_TEST
+
+/* The keys that are read later belong to the token that proved itself before; a card that shows one
+ * known key gets no other one in. */
+START_TEST(the_rest_of_a_proven_token_is_known)
+{
+    struct token *t;
+    const struct token_info *info;
+
+    event("READER name=A%20Rest present=1 events=1\n");
+    until(entry_is("card-A", "ready"));
+    t = token_named("card-A");
+    hotplug_note_verified(a.hotplug, t);
+    hotplug_settle_all(a.hotplug, 20000);
+    until(keys() == 2);
+    until((info = token_info_get(t)) != NULL && !info->more);
+    until(hotplug_key_was_verified(a.hotplug, info, "sig"));
+    token_info_put(info);
+    token_unref(t);
+    event("READER name=A%20Rest present=0 events=2\n");
+    until(entry_is("card-A", "pulled"));
+    make_key_for("LATCHKEY_TEST_REST"); /* its ssh key is the same, the other one is not */
+    event("READER name=A%20Rest present=1 events=3\n");
+    until(entry_is("card-A", "ready"));
+    hotplug_settle_all(a.hotplug, 20000);
+    until(keys() == 2);
+    t = token_named("card-A");
+    info = token_info_get(t);
+    ck_assert(hotplug_key_was_verified(a.hotplug, info, "aut"));
+    ck_assert(!hotplug_key_was_verified(a.hotplug, info, "sig"));
+    token_info_put(info);
+    token_unref(t);
 }
 END_TEST
 
@@ -499,6 +615,10 @@ int main(int argc, char **argv)
     tcase_add_test(tc, the_command_gets_the_name);
     tcase_add_test(tc, who_showed_a_proof_is_remembered);
     tcase_add_test(tc, a_namesake_is_not_taken_for_it);
+    tcase_add_test(tc, the_rest_is_read_when_it_is_wanted);
+    tcase_add_test(tc, the_rest_is_read_in_idle_time);
+    tcase_add_test(tc, the_rest_fails);
+    tcase_add_test(tc, the_rest_of_a_proven_token_is_known);
     tcase_add_test(tc, watchers_hear_of_changes);
     tcase_add_test(tc, software_comes_back);
     tcase_add_test(tc, the_kernel_removes_the_device);

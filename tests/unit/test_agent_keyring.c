@@ -88,7 +88,7 @@ static struct token *start(const char *name, const char *const *lines)
         buf_printf(&arg, " %s", *lines);
     spec.arg = buf_cstr(&arg);
     ck_assert_uint_eq(token_start(&spec, NULL, NULL, &t), 0);
-    ck_assert_uint_eq(token_learn(t, false), 0);
+    ck_assert_uint_eq(token_learn(t, LEARN_ALL), 0);
     buf_free(&arg);
     return t;
 }

@@ -323,7 +323,7 @@ START_TEST(learns)
     const struct token_info *i;
 
     ck_assert_ptr_null(token_info_get(token));
-    ck_assert_uint_eq(token_learn(token, false), 0);
+    ck_assert_uint_eq(token_learn(token, LEARN_ALL), 0);
     i = token_info_get(token);
     ck_assert_str_eq(i->name, "yubikey-1");
     ck_assert_str_eq(i->label, "YubiKey 1");
@@ -333,7 +333,7 @@ START_TEST(learns)
     ck_assert_str_eq(i->key_lines[1], "id=sig pub=01");
     ck_assert_ptr_null(i->key_lines[2]);
     /* A new one does not take the old one away from who holds it. */
-    ck_assert_uint_eq(token_learn(token, true), 0);
+    ck_assert_uint_eq(token_learn(token, LEARN_REFRESH), 0);
     ck_assert_str_eq(i->name, "yubikey-1");
     token_info_put(i);
 }
@@ -698,7 +698,7 @@ START_TEST(a_deaf_process_is_killed)
     token_stop(token);
     token_unref(token);
     start("deaf", 1);
-    ck_assert_uint_eq(token_learn(token, false), 0);
+    ck_assert_uint_eq(token_learn(token, LEARN_ALL), 0);
     token_stop(token);
     /* No child is left: it was reaped behind our back, by force. */
     ck_assert_uint_gt(children(), 0);

@@ -29,6 +29,10 @@ static gpg_error_t transmit(void *handle, struct rd command, struct buf *respons
     if (script[at].command != NULL)
         ck_assert_str_eq(hex, script[at].command);
     gpgrt_free(hex);
+    if (strcmp(script[at].answer, "lost") == 0) {
+        at++;
+        return gpg_error(GPG_ERR_EAGAIN);
+    }
     return hex_decode(script[at++].answer, response);
 }
 
@@ -230,7 +234,7 @@ END_TEST
 static struct openpgp verified_card(void)
 {
     return (struct openpgp){.card = {.transport = &fake},
-                            .profile = profile_find(0xfffe, "x"),
+                            .profile = profile_find(0xfffe, "Gnuk"),
                             .pin = BUF_INIT_SECURE,
                             .selected = true,
                             .tries = {3, 0, 3}};
@@ -256,6 +260,111 @@ START_TEST(a_refused_pin_is_forgotten)
     ck_assert_int_eq(o.tries[0], 1);
     all_used();
     openpgp_forget_pin(&o);
+}
+END_TEST
+
+/* The answer to VERIFY gets lost: what the counter says decides whether the PIN may go out again. */
+START_TEST(an_unanswered_pin_is_not_simply_repeated)
+{
+    static const struct exchange cost[] = {
+        {"002000820431323334", "lost"}, {"00CA00C400", "017F7F7F0200039000"}, {NULL, NULL}};
+    static const struct exchange free_of_cost[] = {{"002000820431323334", "lost"},
+                                                   {"00CA00C400", "017F7F7F0300039000"},
+                                                   {"002000820431323334", "9000"},
+                                                   {NULL, NULL}};
+    static const struct exchange twice[] = {{"002000820431323334", "lost"},
+                                            {"00CA00C400", "017F7F7F0300039000"},
+                                            {"002000820431323334", "lost"},
+                                            {NULL, NULL}};
+    struct openpgp o = verified_card();
+
+    buf_printf(&o.pin, "1234");
+    expect(cost);
+    ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
+    ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
+    ck_assert_uint_eq(o.pin.len, 0);
+    ck_assert_int_eq(o.tries[0], 2);
+    all_used();
+    o.tries[0] = 3;
+    buf_printf(&o.pin, "1234");
+    expect(free_of_cost);
+    ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
+    ck_assert_uint_eq(openpgp_verify_held(&o, PW1_OTHER), 0);
+    all_used();
+    o.pin_good = false;
+    expect(twice);
+    ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
+    ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
+    ck_assert_uint_eq(o.pin.len, 0);
+    all_used();
+    openpgp_forget_pin(&o);
+}
+END_TEST
+
+START_TEST(tries_are_read_before_a_pin_is_asked_for)
+{
+    static const struct exchange s[] = {{"00CA00C400", "017F7F7F0100039000"}, {NULL, NULL}};
+    struct openpgp o = verified_card();
+
+    expect(s);
+    o.tries_ms = openpgp_now_ms() - 3600000;
+    ck_assert_uint_eq(openpgp_fresh_tries(&o), 0);
+    ck_assert_int_eq(o.tries[0], 1);
+    ck_assert_uint_eq(openpgp_fresh_tries(&o), 0); /* just done */
+    all_used();
+}
+END_TEST
+
+START_TEST(card_capabilities)
+{
+    static const struct {
+        const char *atr;
+        bool chaining, extended;
+    } cards[] = {
+        {"3BFD1300008131FE158073C021C057597562694B657940", true, true}, /* YubiKey 5 */
+        {"3BDA11FF81B1FE551F0300318473800180009000E4", true, false},    /* Gnuk */
+        {"3BDA18FF81B1FE751F030031C573C001400090000C", false, true},    /* ZeitControl 3.3 */
+        {"3B8F01805D4E6974726F6B657900000000006A", false, false},       /* a name, no TLV */
+        {"3BFD13", false, false},
+        {"3B", false, false},
+        {"", false, false},
+    };
+
+    for (size_t i = 0; i < sizeof cards / sizeof cards[0]; i++) {
+        struct card c = {0};
+        struct buf b = BUF_INIT;
+
+        ck_assert_uint_eq(hex_decode(cards[i].atr, &b), 0);
+        apdu_note_capabilities(&c, apdu_historical(buf_rd(&b)));
+        ck_assert_msg(c.chaining == cards[i].chaining && c.extended == cards[i].extended, "%s",
+                      cards[i].atr);
+        buf_free(&b);
+    }
+}
+END_TEST
+
+START_TEST(long_answers_are_had_at_once)
+{
+    static const struct exchange data[] = {{"00478100000002B6000000", "AA9000"}, {NULL, NULL}};
+    static const struct exchange none[] = {{"00CA006E000000", "AA9000"}, {NULL, NULL}};
+    static const struct exchange lies[] = {
+        {"00CA006E000000", "6700"}, {"00CA006E00", "AA9000"}, {NULL, NULL}};
+    struct card c = {.transport = &fake, .extended = true};
+    struct apdu a = {
+        .ins = 0x47, .p1 = 0x81, .data = rd_of("\xb6\0", 2), .want_data = true, .expect = 300};
+    struct apdu b = {.ins = 0xca, .p2 = 0x6e, .want_data = true, .expect = 512};
+    unsigned sw;
+
+    expect(data);
+    ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
+    all_used();
+    expect(none);
+    ck_assert_uint_eq(apdu_send(&c, &b, NULL, &sw), 0);
+    all_used();
+    expect(lies);
+    ck_assert_uint_eq(apdu_send(&c, &b, NULL, &sw), 0);
+    ck_assert_uint_eq(sw, 0x9000);
+    all_used();
 }
 END_TEST
 
@@ -296,6 +405,50 @@ START_TEST(unverify_or_reset)
 }
 END_TEST
 
+START_TEST(with_other_applets_a_reset_drops)
+{
+    static const struct exchange none[] = {{NULL, NULL}};
+    static const struct exchange near[] = {{"0020FF82", "9000"}, {NULL, NULL}};
+    struct openpgp o = verified_card();
+    bool reset = false;
+
+    o.profile = profile_find(0x0006, "Yubico YubiKey");
+    o.verified[1] = true;
+    expect(none);
+    openpgp_unverify(&o, &reset);
+    ck_assert(reset && !o.verified[1] && !o.selected);
+    reset = false;
+    openpgp_unverify(&o, &reset);
+    ck_assert(!reset); /* nothing to drop */
+    o.contactless = o.verified[1] = true;
+    expect(near);
+    openpgp_unverify(&o, &reset);
+    ck_assert(!reset && !o.verified[1]);
+    all_used();
+}
+END_TEST
+
+/* After a reset by somebody it may be another card in the same reader: it gets no PIN. */
+START_TEST(another_card_in_the_reader)
+{
+    static const struct exchange s[] = {{"00A4040006D2760001240100", "9000"},
+                                        {"00CA004F00", "D27600012401030400060000000200009000"},
+                                        {NULL, NULL}};
+    static const struct exchange undoubted[] = {{"00A4040006D2760001240100", "9000"}, {NULL, NULL}};
+    struct openpgp o = verified_card();
+
+    memcpy(o.aid, "\xd2\x76\0\1\x24\1\3\4\0\6\0\0\0\1", 14);
+    expect(undoubted);
+    ck_assert_uint_eq(openpgp_reselect(&o), 0);
+    all_used();
+    o.doubted = true;
+    expect(s);
+    ck_assert_uint_eq(gpg_err_code(openpgp_reselect(&o)), GPG_ERR_CARD_REMOVED);
+    ck_assert(o.doubted);
+    all_used();
+}
+END_TEST
+
 START_TEST(products_and_readers)
 {
     static const uint8_t near[] = {0x3b, 0x88, 0x80, 0x01, 0}, contact[] = {0x3b, 0xda, 0x18, 0xff};
@@ -307,7 +460,12 @@ START_TEST(products_and_readers)
     ck_assert_str_eq(profile_find(0xfffe, "Nitrokey Nitrokey Start")->kind, "nitrokey");
     ck_assert_str_eq(profile_find(0xfffe, "Free Software Initiative of Japan Gnuk")->kind, "gnuk");
     ck_assert_str_eq(profile_find(0x4242, "x")->kind, "openpgp");
-    ck_assert(profile_find(0x4242, "x")->foreign_applets);
+    ck_assert(profile_has(profile_find(0x4242, "x"), OTHER_APPLETS));
+    ck_assert(
+        profile_has(profile_find(0x0006, "Yubico YubiKey OTP+FIDO+CCID 00 00"), OTHER_APPLETS));
+    ck_assert(!profile_has(profile_find(0xfffe, "Free Software Initiative of Japan Gnuk"),
+                           OTHER_APPLETS));
+    ck_assert(profile_has(profile_find(0xfffe, "Some Java Card"), OTHER_APPLETS));
     ck_assert(pcsc_atr_contactless("x", rd_of(near, sizeof near)));
     ck_assert(!pcsc_atr_contactless("x", rd_of(contact, sizeof contact)));
     ck_assert(pcsc_atr_contactless("ACS ACR122U PICC Interface", rd_of(contact, sizeof contact)));
@@ -337,6 +495,12 @@ int main(void)
     tcase_add_test(t, attributes);
     tcase_add_test(t, kdf_limits);
     tcase_add_test(t, a_refused_pin_is_forgotten);
+    tcase_add_test(t, an_unanswered_pin_is_not_simply_repeated);
+    tcase_add_test(t, tries_are_read_before_a_pin_is_asked_for);
+    tcase_add_test(t, card_capabilities);
+    tcase_add_test(t, long_answers_are_had_at_once);
+    tcase_add_test(t, with_other_applets_a_reset_drops);
+    tcase_add_test(t, another_card_in_the_reader);
     tcase_add_test(t, another_applet_keeps_the_pin);
     tcase_add_test(t, unverify_or_reset);
     tcase_add_test(t, products_and_readers);
