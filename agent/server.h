@@ -5,6 +5,7 @@
 #include "agent/agent.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum server_role { SERVER_SSH, SERVER_CTL, SERVER_ROLES };
 
@@ -22,13 +23,24 @@ const char *server_path(const struct server *s, enum server_role role);
 void server_run(struct server *s);
 /* Async-signal-safe enough to be called from the signal thread: makes server_run return. */
 void server_stop(struct server *s);
-/* Closes the listening sockets, ends connections, waits for their threads (at most a second),
- * unlinks sockets. */
-void server_free(struct server *s);
+/* Closes the listening sockets, ends connections, waits for their threads (at most a second), unlinks
+ * sockets. False: a thread goes on that uses S and the agent's parts, so that nothing may be freed. */
+bool server_free(struct server *s);
+
+/* What a session tells the server about its connection: since when (CLOCK_MONOTONIC, ms) it is idle, or that it carries out
+ * a request. When all connections are taken, idle ones are ended to make room. */
+struct activity {
+    _Atomic int64_t state; /* at least 0: idle since then; else one of the following */
+};
+#define ACTIVITY_BUSY  (-1)
+#define ACTIVITY_ENDED (-2)
+/* False: the connection was ended meanwhile, and its request is not carried out. */
+bool activity_begin(struct activity *act);
+void activity_end(struct activity *act);
 
 /* A session serves one connection until it ends; it owns nothing of FD but may read and write it.
  */
-void ssh_session_serve(struct agent *a, int fd);
-void ctl_session_serve(struct agent *a, int fd);
+void ssh_session_serve(struct agent *a, int fd, struct activity *act);
+void ctl_session_serve(struct agent *a, int fd, struct activity *act);
 
 #endif
