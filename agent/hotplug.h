@@ -36,6 +36,9 @@ bool hotplug_was_verified(struct hotplug *h, const struct token *t);
  * hotplug_unwatch, which closes it. */
 gpg_error_t hotplug_watch(struct hotplug *h, int *fd);
 void hotplug_unwatch(struct hotplug *h, int fd);
+/* Wipes one key in the software token: whatever its client does meanwhile, and when it cannot be
+ * wiped the token is ended. */
+void hotplug_wipe_added(struct hotplug *h, const char *id);
 /* Drops all keys added by clients (SIGUSR1, ssh-add -D). */
 void hotplug_remove_added(struct hotplug *h);
 

@@ -135,6 +135,8 @@ static gpg_error_t start_parts(struct agent *a)
         (err = hotplug_start(a, &a->hotplug)) != 0 || (err = policy_watch_start(a)) != 0 ||
         (err = lock_start_idle(a)) != 0)
         gpgrt_log_error("start-up: %s\n", gpg_strerror(err));
+    else
+        keyring_limit(a->keyring, a->settings->max_keys);
 out:
     gpgrt_free(admin_file);
     gpgrt_free(admin_dir);

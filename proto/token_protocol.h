@@ -25,11 +25,11 @@
  *                           a PIN verification by itself (unlock); SHOWN line.
  *   FORGET                  wipe the cached PIN, log the card out (best effort), forget presence.
  *   ADDKEY comment=C        software only: INQUIRE KEY gets the private part of ADD_IDENTITY (PROTOCOL.agent) in
- *                           confidential mode; answers a KEY status line. A key that is there is replaced.
+ *                           confidential mode; answers a KEY status line, with an id of its own even if the key was added before.
  *   DELKEY key=ID | DELALL  software only.
  *
  * Arguments:
- *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex (software)
+ *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex and a number (software)
  *   use      text of the use for the driver's log only
  *   pin-age  greatest age in seconds of the PIN verification that may serve; -1: any age since the last FORGET;
  *            0: typed for this operation

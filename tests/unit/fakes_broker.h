@@ -33,7 +33,11 @@ struct world {
     /* the rest */
     bool locked, passphrase_locked, verified_before, opened;
     gpg_error_t audit_error;
-    json_t *record; /* the last one */
+    unsigned added;     /* keys that got into the keyring */
+    gpg_error_t full;   /* .. unless this */
+    char wiped[64];     /* id of the last key wiped in the software token */
+    int client_fd_seen; /* by the token's last job */
+    json_t *record;     /* the last one */
 };
 extern struct world world;
 
