@@ -1,4 +1,4 @@
-/* Keys in memory: the embedded default that needs no hardware. Private halves live in libcrypto's secure heap. */
+/* Keys in memory: the embedded default that needs no hardware. Private halves live in locked memory (key_memory.h). */
 #include "devices/driver.h"
 #include "devices/software_key.h"
 #include "proto/token_protocol.h"
