@@ -62,8 +62,16 @@ static gpg_error_t take_data(struct agent *a, struct ctl_object *o, const char *
     return put_data(&o->data, s, n);
 }
 
+void ctl_object_clear(struct agent *a, struct ctl_object *o)
+{
+    buf_free(&o->data);
+    limits_give(a->limits, o->held);
+    o->held = 0;
+}
+
 static gpg_error_t read_lines(assuan_context_t ctx, struct agent *a, struct ctl_object *o)
 {
+    gpg_error_t failed = 0;
     char *line;
     size_t n;
 
@@ -73,16 +81,18 @@ static gpg_error_t read_lines(assuan_context_t ctx, struct agent *a, struct ctl_
         if (err != 0)
             return err;
         if (n == 3 && memcmp(line, "END", 3) == 0)
-            return 0;
+            return failed;
         if (n == 3 && memcmp(line, "CAN", 3) == 0)
             return gpg_error(GPG_ERR_ASS_CANCELED);
         if (n == 0 || line[0] == '#')
             continue;
         if (n < 2 || memcmp(line, "D ", 2) != 0)
             return gpg_error(GPG_ERR_ASS_UNEXPECTED_CMD);
-        err = take_data(a, o, line + 2, n - 2);
-        if (err != 0)
-            return err;
+        if (failed != 0)
+            continue; /* the rest must not be taken for commands */
+        failed = take_data(a, o, line + 2, n - 2);
+        if (failed != 0)
+            ctl_object_clear(a, o);
     }
 }
 
@@ -100,11 +110,4 @@ gpg_error_t ctl_object_read(assuan_context_t ctx, struct agent *a, int fd, struc
     if (!activity_begin(act) && err == 0)
         err = gpg_error(GPG_ERR_CANCELED);
     return err;
-}
-
-void ctl_object_clear(struct agent *a, struct ctl_object *o)
-{
-    buf_free(&o->data);
-    limits_give(a->limits, o->held);
-    o->held = 0;
 }

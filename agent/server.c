@@ -2,12 +2,10 @@
 
 #include "agent/limits.h"
 #include "agent/paths.h"
-#include "agent/wait.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -58,23 +56,6 @@ static void (*const serve[SERVER_ROLES])(struct agent *a, int fd, struct activit
     [SERVER_SSH] = ssh_session_serve,
     [SERVER_CTL] = ctl_session_serve,
 };
-
-/* --- activity -------------------------------------------------------------------------------------- */
-
-bool activity_begin(struct activity *act)
-{
-    int64_t idle = act->state;
-
-    return idle != ACTIVITY_ENDED &&
-           atomic_compare_exchange_strong(&act->state, &idle, ACTIVITY_BUSY);
-}
-
-void activity_end(struct activity *act)
-{
-    int64_t busy = ACTIVITY_BUSY;
-
-    atomic_compare_exchange_strong(&act->state, &busy, monotonic_ms());
-}
 
 /* --- starting -------------------------------------------------------------------------------------- */
 
@@ -226,8 +207,8 @@ static gpg_error_t start_connection(struct server *s, enum server_role role, int
 
     if (c == NULL)
         return gpg_error_from_syserror();
-    *c = (struct connection){
-        .s = s, .role = role, .fd = fd, .pid = pid, .activity = {monotonic_ms()}};
+    *c = (struct connection){.s = s, .role = role, .fd = fd, .pid = pid};
+    activity_init(&c->activity);
     pthread_mutex_lock(&s->mutex);
     c->next = s->connections;
     if (c->next != NULL)

@@ -2,6 +2,7 @@
 #ifndef LATCHKEY_AGENT_SERVER_H
 #define LATCHKEY_AGENT_SERVER_H
 
+#include "agent/activity.h"
 #include "agent/agent.h"
 
 #include <stdbool.h>
@@ -26,17 +27,6 @@ void server_stop(struct server *s);
 /* Closes the listening sockets, ends connections, waits for their threads (at most a second), unlinks
  * sockets. False: a thread goes on that uses S and the agent's parts, so that nothing may be freed. */
 bool server_free(struct server *s);
-
-/* What a session tells the server about its connection: since when (CLOCK_MONOTONIC, ms) it is idle, or that it carries out
- * a request. When all connections are taken, idle ones are ended to make room. */
-struct activity {
-    _Atomic int64_t state; /* at least 0: idle since then; else one of the following */
-};
-#define ACTIVITY_BUSY  (-1)
-#define ACTIVITY_ENDED (-2)
-/* False: the connection was ended meanwhile, and its request is not carried out. */
-bool activity_begin(struct activity *act);
-void activity_end(struct activity *act);
 
 /* A session serves one connection until it ends; it owns nothing of FD but may read and write it.
  */
