@@ -7,6 +7,7 @@
 void activity_init(struct activity *act)
 {
     act->state = monotonic_ms();
+    act->held = 0;
 }
 
 bool activity_begin(struct activity *act)

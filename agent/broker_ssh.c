@@ -215,9 +215,11 @@ static gpg_error_t change_init(struct change *c, struct agent *a, const struct o
 }
 
 /* As OpenSSH's agent: what a connection may not see it may not change either. */
-static const char *refusal_of_add(struct agent *a, const struct origin *from, const struct key *key)
+static const char *refusal_of_add(struct agent *a, const struct origin *from,
+                                  const struct ssh_agent_msg *add)
 {
     const struct keyring_snapshot *snap = keyring_get(a->keyring);
+    const struct key *key = add->u.add.key;
     const char *why = NULL, *unseen = NULL;
 
     for (size_t i = 0; snap != NULL && i < snap->n; i++)
@@ -227,7 +229,11 @@ static const char *refusal_of_add(struct agent *a, const struct origin *from, co
             !destination_permitted(&snap->ids[i]->constraints, from, NULL, &unseen))
             why = "the key is there already, under constraints that hide it from this connection";
     keyring_put(snap);
-    return why;
+    if (why != NULL ||
+        keyring_room(a->keyring, key, add->u.add.comment, &add->u.add.constraints) == 0)
+        return why;
+    limits_reached(a->limits, LIMIT_KEYS);
+    return "there is no room for more keys (MaxKeys in latchkey.conf): remove some with ssh-add -d";
 }
 
 static char *id_of_added(struct buf *answer)
@@ -251,7 +257,7 @@ gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ss
         goto out;
     c.op.verb = TOKEN_ADDKEY;
     c.op.tosign.data = add->u.add.private_part;
-    c.op.refusal = refusal_of_add(a, from, add->u.add.key);
+    c.op.refusal = refusal_of_add(a, from, add);
     err = broker_operate(&c.op);
     if (c.op.result.len > 0)
         id = id_of_added(&c.op.result);
@@ -260,8 +266,6 @@ gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ss
     if (err == 0)
         err = keyring_add(a->keyring, c.holder.token, add->u.add.key, id, add->u.add.comment,
                           &add->u.add.constraints, (int64_t)life * 1000, &unused);
-    if (gpg_err_code(err) == GPG_ERR_TOO_MANY)
-        limits_reached(a->limits, LIMIT_KEYS);
     if (err != 0 && id != NULL)
         hotplug_wipe_added(a->hotplug, id);
     if (unused != NULL)

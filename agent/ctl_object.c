@@ -49,27 +49,27 @@ static gpg_error_t put_data(struct buf *b, const char *s, size_t n)
     return buf_err(b);
 }
 
-static gpg_error_t take_data(struct agent *a, struct ctl_object *o, const char *s, size_t n)
+static gpg_error_t take_data(struct agent *a, struct activity *act, struct buf *object,
+                             const char *s, size_t n)
 {
-    if (o->data.len + n > CTL_MAX_OBJECT)
+    if (object->len + n > CTL_MAX_OBJECT)
         return gpg_error(GPG_ERR_ASS_TOO_MUCH_DATA);
-    if (o->data.len + n > OWN_SIZE) {
-        if (!limits_take(a->limits, n,
+    if (object->len + n > OWN_SIZE) {
+        if (!limits_take(a->limits, act, n,
                          monotonic_ms() + (int64_t)a->settings->message_timeout * 1000))
             return gpg_error(GPG_ERR_LIMIT_REACHED);
-        o->held += n;
     }
-    return put_data(&o->data, s, n);
+    return put_data(object, s, n);
 }
 
-void ctl_object_clear(struct agent *a, struct ctl_object *o)
+void ctl_object_clear(struct agent *a, struct activity *act, struct buf *object)
 {
-    buf_free(&o->data);
-    limits_give(a->limits, o->held);
-    o->held = 0;
+    buf_free(object);
+    limits_give(a->limits, act);
 }
 
-static gpg_error_t read_lines(assuan_context_t ctx, struct agent *a, struct ctl_object *o)
+static gpg_error_t read_lines(assuan_context_t ctx, struct agent *a, struct activity *act,
+                              struct buf *object)
 {
     gpg_error_t failed = 0;
     char *line;
@@ -90,14 +90,14 @@ static gpg_error_t read_lines(assuan_context_t ctx, struct agent *a, struct ctl_
             return gpg_error(GPG_ERR_ASS_UNEXPECTED_CMD);
         if (failed != 0)
             continue; /* the rest must not be taken for commands */
-        failed = take_data(a, o, line + 2, n - 2);
+        failed = take_data(a, act, object, line + 2, n - 2);
         if (failed != 0)
-            ctl_object_clear(a, o);
+            ctl_object_clear(a, act, object);
     }
 }
 
 gpg_error_t ctl_object_read(assuan_context_t ctx, struct agent *a, int fd, struct activity *act,
-                            struct ctl_object *out)
+                            struct buf *object)
 {
     gpg_error_t err = assuan_write_line(ctx, "INQUIRE OBJECT");
 
@@ -105,7 +105,7 @@ gpg_error_t ctl_object_read(assuan_context_t ctx, struct agent *a, int fd, struc
         return err;
     activity_end(act); /* it is the client's turn */
     ctl_set_timeout(fd, SO_RCVTIMEO, a->settings->message_timeout);
-    err = read_lines(ctx, a, out);
+    err = read_lines(ctx, a, act, object);
     ctl_set_timeout(fd, SO_RCVTIMEO, 0);
     if (!activity_begin(act) && err == 0)
         err = gpg_error(GPG_ERR_CANCELED);

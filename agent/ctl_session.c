@@ -202,7 +202,7 @@ static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
     struct session *s = session_of(ctx);
     struct openpgp_result r = {0};
     struct buf status = BUF_INIT;
-    struct ctl_object object = {0};
+    struct buf object = BUF_INIT;
     char *key = NULL, *hex = NULL;
     long text = 0;
     gpg_error_t err;
@@ -218,7 +218,7 @@ static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
             gpgrt_strdup("too much to sign at once: MaxMemory in latchkey.conf is reached");
     if (err != 0)
         goto out;
-    err = broker_sign_openpgp(s->a, &s->origin, key, buf_rd(&object.data), text != 0, &r);
+    err = broker_sign_openpgp(s->a, &s->origin, key, buf_rd(&object), text != 0, &r);
     if (err != 0)
         goto out;
     hex = hex_encode(r.fpr, sizeof r.fpr);
@@ -229,7 +229,7 @@ static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
     err = buf_cstr(&status) != NULL ? assuan_write_status(ctx, "SIGNED", buf_cstr(&status))
                                     : gpg_error(GPG_ERR_ENOMEM);
 out:
-    ctl_object_clear(s->a, &object);
+    ctl_object_clear(s->a, s->activity, &object);
     gpgrt_free(key);
     gpgrt_free(hex);
     buf_free(&status);

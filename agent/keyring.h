@@ -67,6 +67,9 @@ void keyring_remove_token(struct keyring *k, struct token *t);
 gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
                         const char *comment, struct key_constraints *c, int64_t life_ms,
                         char **unused);
+/* Whether that would find room: GPG_ERR_TOO_MANY, or 0. */
+gpg_error_t keyring_room(struct keyring *k, const struct key *key, const char *comment,
+                         const struct key_constraints *c);
 /* How many keys may be added; 2048 if this is not called. */
 void keyring_limit(struct keyring *k, size_t keys);
 /* Removes an added entry by blob; *ID (gpgrt_free) names the software token's key when no other

@@ -45,14 +45,31 @@ static size_t hop_size(const struct dest_hop *h)
 }
 
 /* Clients choose comments and constraints of any length: what counts is what they take. */
-static size_t size_of(const struct identity *id)
+static size_t size_of(const struct key *key, const char *comment, const struct key_constraints *c)
 {
-    size_t n = 1024 + 4 * id->key->blob_len + strlen(id->comment);
+    size_t n = 1024 + 4 * key->blob_len + strlen(comment);
 
-    for (size_t i = 0; i < id->constraints.ndest; i++)
-        n += sizeof id->constraints.dest[i] + hop_size(&id->constraints.dest[i].from) +
-             hop_size(&id->constraints.dest[i].to);
+    for (size_t i = 0; i < c->ndest; i++)
+        n += sizeof c->dest[i] + hop_size(&c->dest[i].from) + hop_size(&c->dest[i].to);
     return n;
+}
+
+/* Beside the others, or in the place of OLD (may be NULL). */
+static bool fits(const struct keyring *k, const struct added *old, size_t size)
+{
+    return (old != NULL || k->nadded < k->max_added) &&
+           k->added_size - (old != NULL ? old->size : 0) + size <= MAX_ADDED_SIZE;
+}
+
+gpg_error_t keyring_room(struct keyring *k, const struct key *key, const char *comment,
+                         const struct key_constraints *c)
+{
+    bool room;
+
+    pthread_mutex_lock(&k->mutex);
+    room = fits(k, find_added(k, rd_of(key->blob, key->blob_len)), size_of(key, comment, c));
+    pthread_mutex_unlock(&k->mutex);
+    return room ? 0 : gpg_error(GPG_ERR_TOO_MANY);
 }
 
 static bool id_is_used(struct keyring *k, const struct token *t, const char *id)
@@ -101,11 +118,10 @@ gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, con
     n->id.constraints = *c;
     *c = (struct key_constraints){0};
     a->node = n;
-    a->size = size_of(&n->id);
+    a->size = size_of(key, n->id.comment, &n->id.constraints);
     pthread_mutex_lock(&k->mutex);
     old = find_added(k, rd_of(key->blob, key->blob_len));
-    if ((old == NULL && k->nadded >= k->max_added) ||
-        k->added_size - (old != NULL ? old->size : 0) + a->size > MAX_ADDED_SIZE) {
+    if (!fits(k, old, a->size)) {
         pthread_mutex_unlock(&k->mutex);
         err = gpg_error(GPG_ERR_TOO_MANY);
         goto fail;

@@ -7,12 +7,15 @@
 #include <time.h>
 
 #define TELL_AGAIN_MS (60 * 60 * 1000)
+#define LOOK_MS       50
 
 struct limits {
     pthread_mutex_t mutex;
     pthread_cond_t given;
     const struct settings *s;
     size_t taken;
+    void (*make_room)(void *arg);
+    void *arg;
     int64_t told_ms[LIMITS]; /* 0: never */
 };
 
@@ -77,8 +80,8 @@ void limits_reached(struct limits *l, enum limit which)
                        l->s->max_keys);
         break;
     case LIMIT_MEMORY:
-        gpgrt_log_info("MaxMemory %u KiB is reached: long messages wait or are refused until "
-                       "others have been answered\n",
+        gpgrt_log_info("MaxMemory %u KiB is reached: the program that holds most of it "
+                       "loses connections\n",
                        l->s->max_memory / 1024);
         break;
     case LIMIT_LIST:
@@ -97,34 +100,57 @@ static bool has_room(const struct limits *l, size_t n)
     return n <= l->s->max_memory && l->taken <= l->s->max_memory - n;
 }
 
-bool limits_take(struct limits *l, size_t n, int64_t until_ms)
+/* The mutex is held, and given up meanwhile. */
+static void make_room(struct limits *l, int64_t until_ms)
 {
-    struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
-                             .tv_nsec = (long)(until_ms % 1000) * 1000000};
-    bool ok, late = false;
+    void (*maker)(void *arg) = l->make_room;
+    int64_t soon = monotonic_ms() + LOOK_MS;
+    struct timespec at;
+
+    if (soon > until_ms)
+        soon = until_ms;
+    at = (struct timespec){.tv_sec = (time_t)(soon / 1000),
+                           .tv_nsec = (long)(soon % 1000) * 1000000};
+    pthread_mutex_unlock(&l->mutex);
+    limits_reached(l, LIMIT_MEMORY);
+    if (maker != NULL)
+        maker(l->arg);
+    pthread_mutex_lock(&l->mutex);
+    pthread_cond_timedwait(&l->given, &l->mutex, &at);
+}
+
+bool limits_take(struct limits *l, struct activity *act, size_t n, int64_t until_ms)
+{
+    bool ok;
 
     pthread_mutex_lock(&l->mutex);
-    ok = has_room(l, n);
-    if (!ok) {
-        pthread_mutex_unlock(&l->mutex);
-        limits_reached(l, LIMIT_MEMORY);
-        pthread_mutex_lock(&l->mutex);
-        while (!(ok = has_room(l, n)) && !late)
-            late = pthread_cond_timedwait(&l->given, &l->mutex, &until) != 0;
-    }
-    if (ok)
+    while (!(ok = has_room(l, n)) && act->held + n <= l->s->max_memory &&
+           monotonic_ms() < until_ms && act->state != ACTIVITY_ENDED)
+        make_room(l, until_ms);
+    if (ok) {
         l->taken += n;
+        act->held += n;
+    }
     pthread_mutex_unlock(&l->mutex);
     return ok;
 }
 
-void limits_give(struct limits *l, size_t n)
+void limits_give(struct limits *l, struct activity *act)
 {
-    if (n == 0)
+    if (act->held == 0)
         return;
     pthread_mutex_lock(&l->mutex);
-    l->taken -= n;
+    l->taken -= act->held;
+    act->held = 0;
     pthread_cond_broadcast(&l->given);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+void limits_set_room_maker(struct limits *l, void (*maker)(void *arg), void *arg)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->make_room = maker;
+    l->arg = arg;
     pthread_mutex_unlock(&l->mutex);
 }
 

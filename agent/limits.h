@@ -3,6 +3,7 @@
 #ifndef LATCHKEY_AGENT_LIMITS_H
 #define LATCHKEY_AGENT_LIMITS_H
 
+#include "agent/activity.h"
 #include "agent/agent.h"
 
 #include <stdbool.h>
@@ -24,10 +25,14 @@ void limits_free(struct limits *l);
 /* Tells the log that WHICH was reached, unless it was told within the last hour. */
 void limits_reached(struct limits *l, enum limit which);
 
-/* Memory that a client fills: N octets are taken as they come, and given back when they are freed. Waits for
- * others to give back until UNTIL_MS (CLOCK_MONOTONIC); false: there is no room. */
-bool limits_take(struct limits *l, size_t n, int64_t until_ms);
-void limits_give(struct limits *l, size_t n);
+/* Memory that a client fills: N octets are taken for the connection ACT as they come, and given back when they are freed.
+ * Makes room if there is none, at the cost of others; false: there is none by UNTIL_MS (CLOCK_MONOTONIC), or ACT was
+ * ended. */
+bool limits_take(struct limits *l, struct activity *act, size_t n, int64_t until_ms);
+/* All that ACT holds. */
+void limits_give(struct limits *l, struct activity *act);
+/* Who ends connections when memory runs out; called without locks, by any thread. */
+void limits_set_room_maker(struct limits *l, void (*make_room)(void *arg), void *arg);
 
 /* The descriptors that this process may have, as many as the kernel lets it; 2,000 connections need more than the 1,024
  * that are customary. child.h: processes that it starts get the old number back. */

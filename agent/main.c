@@ -15,11 +15,13 @@
 #include "agent/server.h"
 #include "agent/signals.h"
 #include "agent/wait.h"
+#include "proto/ssh_agent.h"
 
 #include <assuan.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gcrypt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,10 +55,12 @@ static void harden(void)
 
 static void init_libraries(void)
 {
+    /* Large pieces go back to the system: each thread that kept 16 MiB for a passphrase would add up. */
+    (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     gcry_check_version(NULL);
     gcry_control(GCRYCTL_SUSPEND_SECMEM_WARN);
     gcry_control(GCRYCTL_INIT_SECMEM, 262144, 0);
-    gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, 65536, 0);
+    gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, 2 * SSH_AGENT_MAX_MESSAGE, 0);
     gcry_control(GCRYCTL_RESUME_SECMEM_WARN);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
     assuan_set_gpg_err_source(GPG_ERR_SOURCE_DEFAULT);

@@ -20,7 +20,7 @@
  * files. */
 #define STACK_SIZE    (256u * 1024u)
 #define SPARE_FDS     64u
-#define BACKLOG       128
+#define BACKLOG       SOMAXCONN
 #define MAX_LISTENERS 4
 
 struct connection {
@@ -70,6 +70,8 @@ static size_t connection_limit(unsigned wanted)
     return fit < wanted ? (size_t)fit : wanted;
 }
 
+static void make_memory(void *arg);
+
 gpg_error_t server_new(struct agent *a, struct server **out)
 {
     struct server *s = gpgrt_calloc(1, sizeof *s);
@@ -87,6 +89,7 @@ gpg_error_t server_new(struct agent *a, struct server **out)
     s->max_connections = connection_limit(a->settings->max_clients);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->ended, NULL);
+    limits_set_room_maker(a->limits, make_memory, s);
     *out = s;
     return 0;
 }
@@ -278,33 +281,42 @@ static struct candidate *heaviest(struct candidate *list, size_t n, size_t *coun
 }
 
 /* Those idle longest go first; some at once, so that a flood costs little. Busy ones go only when a program has nothing
- * else: then it has filled the agent with requests. */
-static void end_some(struct server *s)
+ * else: then it has filled the agent with requests. HOLDERS: only those that hold memory. The mutex is held. */
+static void end_some(struct server *s, bool holders)
 {
-    struct candidate *list, *of;
-    size_t n = 0, count, goal = s->max_connections / 64 + 1;
+    struct candidate *list = gpgrt_calloc(s->nconnections + 1, sizeof *list), *of;
+    size_t n = 0, count = 0, goal = s->max_connections / 64 + 1;
 
-    list = gpgrt_calloc(s->nconnections + 1, sizeof *list);
     for (struct connection *c = s->connections; list != NULL && c != NULL; c = c->next) {
         int64_t state = c->activity.state;
 
+        if (holders && c->activity.held == 0)
+            continue;
         if (state == ACTIVITY_ENDED)
             goal -= goal > 1;
         else
             list[n++] = (struct candidate){
                 .c = c, .pid = c->pid, .idle_since = state >= 0 ? state : INT64_MAX};
     }
-    if (n > 0) {
-        of = heaviest(list, n, &count);
+    of = n > 0 ? heaviest(list, n, &count) : list;
+    if (n > 0)
         qsort(of, count, sizeof *of, by_idleness);
-        for (size_t i = 0; i < count && goal > 0; i++, goal--) {
-            if (of[i].idle_since == INT64_MAX && (i > 0 || count == n))
-                break;
-            of[i].c->activity.state = ACTIVITY_ENDED;
-            (void)shutdown(of[i].c->fd, SHUT_RDWR);
-        }
+    for (size_t i = 0; i < count && goal > 0; i++, goal--) {
+        if (of[i].idle_since == INT64_MAX && (i > 0 || count == n))
+            break;
+        of[i].c->activity.state = ACTIVITY_ENDED;
+        (void)shutdown(of[i].c->fd, SHUT_RDWR);
     }
     gpgrt_free(list);
+}
+
+static void make_memory(void *arg)
+{
+    struct server *s = arg;
+
+    pthread_mutex_lock(&s->mutex);
+    end_some(s, true);
+    pthread_mutex_unlock(&s->mutex);
 }
 
 /* Waits until a connection has ended, or a moment. */
@@ -322,7 +334,7 @@ static void make_room(struct server *s)
     }
     pthread_mutex_lock(&s->mutex);
     before = s->nended;
-    end_some(s);
+    end_some(s, false);
     while (s->nended == before && pthread_cond_timedwait(&s->ended, &s->mutex, &until) == 0)
         continue;
     pthread_mutex_unlock(&s->mutex);
@@ -432,6 +444,7 @@ bool server_free(struct server *s)
     ended = end_connections(s);
     if (!ended)
         return false;
+    limits_set_room_maker(s->a->limits, NULL, NULL);
     close(s->stop_fd);
     pthread_cond_destroy(&s->ended);
     pthread_mutex_destroy(&s->mutex);

@@ -229,8 +229,8 @@ void ssh_session_serve(struct agent *a, int fd, struct activity *act)
     struct buf msg = BUF_INIT;
     bool goes_on = true;
 
-    s.wire =
-        (struct ssh_wire){.fd = fd, .limits = a->limits, .timeout_s = a->settings->message_timeout};
+    s.wire = (struct ssh_wire){
+        .fd = fd, .limits = a->limits, .act = act, .timeout_s = a->settings->message_timeout};
     while (goes_on && wire_read(&s.wire, &msg) && activity_begin(act)) {
         gpg_error_t err;
 

@@ -11,7 +11,7 @@
 /* What each connection may have for itself; nearly all messages are smaller. */
 #define OWN_SIZE 4096u
 /* Secure memory is scarcer, and libgcrypt keeps what it took. */
-#define SECURE_COST 4u
+#define SECURE_COST 16u
 
 /* --- octets ---------------------------------------------------------------------------------------- */
 
@@ -80,10 +80,7 @@ static bool is_secret(uint8_t type)
 
 static bool hold(struct ssh_wire *w, size_t n, int64_t until_ms)
 {
-    if (!limits_take(w->limits, n, until_ms))
-        return false;
-    w->held += n;
-    return true;
+    return limits_take(w->limits, w->act, n, until_ms);
 }
 
 /* The next piece of a message of which LEFT octets are missing. */
@@ -158,6 +155,5 @@ void wire_release(struct ssh_wire *w, struct buf *msg, struct buf *reply)
         buf_free(msg);
     if (reply->cap > OWN_SIZE)
         buf_free(reply);
-    limits_give(w->limits, w->held);
-    w->held = 0;
+    limits_give(w->limits, w->act);
 }

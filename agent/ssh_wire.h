@@ -9,8 +9,8 @@
 struct ssh_wire {
     int fd;
     struct limits *limits;
+    struct activity *act;
     unsigned timeout_s; /* from a message's first octet to its last; the same for a reply */
-    size_t held;        /* taken from limits for the message and its reply */
     size_t at, end;     /* what is in IN and not yet used */
     uint8_t in[4096];
 };

@@ -65,7 +65,7 @@ static const struct {
 } ranges[] = {
     {offsetof(struct settings, max_clients), 16, 65536},
     {offsetof(struct settings, max_keys), 1, 2048},
-    {offsetof(struct settings, max_memory), 1u << 20, 1u << 30},
+    {offsetof(struct settings, max_memory), 4u << 20, 1u << 30},
     {offsetof(struct settings, message_timeout), 1, 86400},
 };
 

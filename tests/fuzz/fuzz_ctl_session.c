@@ -143,7 +143,7 @@ gpg_error_t broker_openpgp_certificate(struct agent *a, const struct origin *fro
 /* --- the conversation -------------------------------------------------------------------------------- */
 
 static struct settings settings = {
-    .max_clients = 16, .max_keys = 16, .max_memory = 1u << 20, .message_timeout = 600};
+    .max_clients = 16, .max_keys = 16, .max_memory = 4u << 20, .message_timeout = 600};
 static struct agent agent = {.settings = &settings};
 
 static void check_line(struct rd line)

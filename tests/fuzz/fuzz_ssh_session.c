@@ -143,7 +143,7 @@ gpg_error_t unlock_passphrase(struct agent *a, int client_fd, struct rd p)
 /* --- the conversation -------------------------------------------------------------------------------- */
 
 static struct settings settings = {
-    .max_clients = 16, .max_keys = 16, .max_memory = 1u << 20, .message_timeout = 600};
+    .max_clients = 16, .max_keys = 16, .max_memory = 4u << 20, .message_timeout = 600};
 static struct agent agent = {.settings = &settings};
 
 /* How many frames of R are answered: up to the first that is cut, empty or too large. */
