@@ -10,6 +10,7 @@ struct grants;
 struct hotplug;
 struct keyring;
 struct known_hosts;
+struct limits;
 struct lock;
 struct policy_holder;
 struct prompt;
@@ -18,6 +19,7 @@ struct waits;
 struct agent {
     struct settings *settings;    /* fixed from start-up to exit */
     struct policy_holder *policy; /* policy_watch.h: the set in force, swapped by reload */
+    struct limits *limits;        /* what clients together may take */
     struct waits *waits;          /* wait.h: everybody who is waiting for something */
     struct lock *lock;
     struct grants *grants;

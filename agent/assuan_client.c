@@ -11,6 +11,7 @@
 /* libassuan writes a line and its end apart: the rest is there within microseconds, or the peer is not
  * to be waited for closely. */
 #define PARTIAL_YIELDS 200u
+#define PARTIAL_SHORT  100u /* times 1 ms, on a busy machine; then */
 #define PARTIAL_MS     20
 
 static void *secure_realloc(void *p, size_t n)
@@ -34,11 +35,11 @@ static gpg_error_t wait_for_line(struct conversation *c)
         n = recv(c->fd, peek, sizeof peek, MSG_PEEK | MSG_DONTWAIT);
         if (n <= 0 || n == (ssize_t)sizeof peek || memchr(peek, '\n', (size_t)n) != NULL)
             break;
-        if (partial++ < PARTIAL_YIELDS) {
+        if (++partial < PARTIAL_YIELDS) {
             sched_yield();
             continue;
         }
-        err = c->wait(c->arg, -1, PARTIAL_MS);
+        err = c->wait(c->arg, -1, partial < PARTIAL_YIELDS + PARTIAL_SHORT ? 1 : PARTIAL_MS);
         if (err != 0)
             break;
     }

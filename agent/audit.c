@@ -154,15 +154,17 @@ gpg_error_t audit_write(struct audit *a, json_t *record)
     else if (a->journal && sd_journal_send("MESSAGE=%s", text, "SYSLOG_IDENTIFIER=latchkey-audit",
                                            "PRIORITY=5", NULL) < 0)
         err = gpg_error(GPG_ERR_EIO);
+    /* Within the lock: jansson's reference counts are only safe for one thread at a time. */
     if (event != NULL && strcmp(event, "operation") == 0) {
         json_decref(a->last);
-        a->last = json_incref(full);
+        a->last = full;
+    } else {
+        json_decref(full);
     }
     pthread_mutex_unlock(&a->mutex);
     if (err != 0)
         gpgrt_log_error("audit log %s: %s\n", a->path != NULL ? a->path : "journal",
                         gpg_strerror(err));
-    json_decref(full);
     free(text);
     gpgrt_free(line);
     return err;

@@ -322,6 +322,12 @@ static gpg_error_t run_on_holder(struct run *r)
      * good as a PIN. */
     if (r->was_locked && r->holder->touch != TOKEN_TOUCH_ALWAYS)
         job.pin_age = 0;
+    /* A key that is being added gets in or not: left behind half-way, it would be the token's and
+     * nobody's. */
+    if (op->verb == TOKEN_ADDKEY) {
+        r->w.client_fd = -1;
+        r->w.ignore_lock = true;
+    }
     run_fresh_deadline(r);
     err = token_run(r->holder->token, &r->w, &job);
     run_hide_notice(r);
@@ -472,7 +478,8 @@ gpg_error_t broker_operate(struct operation *op)
     if (err != 0) {
         gcry_sexp_release(op->sig);
         op->sig = NULL;
-        buf_free(&op->result);
+        if (op->verb != TOKEN_ADDKEY)
+            buf_free(&op->result);
         op->error_text = error_text(&r, err);
         gpgrt_log_info("%s refused or failed: %s\n", op->use,
                        op->error_text != NULL ? op->error_text : "?");

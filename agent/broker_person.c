@@ -99,6 +99,9 @@ void run_on_queued(void *arg, unsigned ahead, bool draining)
 {
     struct run *r = arg;
 
+    /* One that waits for nobody is busy for a moment, and nobody can do anything about it. */
+    if (r->holder->touch == TOKEN_TOUCH_NEVER && r->holder->pin == TOKEN_PIN_NONE)
+        return;
     if (draining)
         show_notice(r,
                     gpgrt_bsprintf(

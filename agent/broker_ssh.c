@@ -3,6 +3,7 @@
 #include "agent/operation.h"
 
 #include "agent/hotplug.h"
+#include "agent/limits.h"
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
 #include "proto/git_object.h"
@@ -293,13 +294,42 @@ static gpg_error_t change_init(struct change *c, struct agent *a, const struct o
     return destination_find(a, from, NULL, c->policy, &c->dest);
 }
 
+/* As OpenSSH's agent: what a connection may not see it may not change either. */
+static const char *refusal_of_add(struct agent *a, const struct origin *from,
+                                  const struct ssh_agent_msg *add)
+{
+    const struct keyring_snapshot *snap = keyring_get(a->keyring);
+    const struct key *key = add->u.add.key;
+    const char *why = NULL, *unseen = NULL;
+
+    for (size_t i = 0; snap != NULL && i < snap->n; i++)
+        if (snap->ids[i]->added &&
+            rd_eq(rd_of(snap->ids[i]->key->blob, snap->ids[i]->key->blob_len),
+                  rd_of(key->blob, key->blob_len)) &&
+            !destination_permitted(&snap->ids[i]->constraints, from, NULL, &unseen))
+            why = "the key is there already, under constraints that hide it from this connection";
+    keyring_put(snap);
+    if (why != NULL ||
+        keyring_room(a->keyring, key, add->u.add.comment, &add->u.add.constraints) == 0)
+        return why;
+    limits_reached(a->limits, LIMIT_KEYS);
+    return "there is no room for more keys (MaxKeys in latchkey.conf): remove some with ssh-add -d";
+}
+
+static char *id_of_added(struct buf *answer)
+{
+    const char *line = buf_cstr(answer);
+    char *id = NULL;
+
+    return line != NULL && field_get(line, "id", &id) == 0 ? id : NULL;
+}
+
 gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ssh_agent_msg *add)
 {
     uint32_t life =
         add->u.add.constraints.lifetime != 0 ? add->u.add.constraints.lifetime : a->default_life;
+    char *id = NULL, *unused = NULL;
     struct change c;
-    const char *line;
-    char *id = NULL;
     gpg_error_t err;
 
     err = change_init(&c, a, from, "import", add->u.add.key, add->u.add.comment);
@@ -307,37 +337,24 @@ gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ss
         goto out;
     c.op.verb = TOKEN_ADDKEY;
     c.op.tosign.data = add->u.add.private_part;
+    c.op.refusal = refusal_of_add(a, from, add);
     err = broker_operate(&c.op);
-    if (err != 0)
-        goto out;
-    line = buf_cstr(&c.op.result);
-    err = line != NULL ? field_get(line, "id", &id) : gpg_error_from_syserror();
+    if (c.op.result.len > 0)
+        id = id_of_added(&c.op.result);
     if (err == 0 && id == NULL)
         err = gpg_error(GPG_ERR_BAD_DATA);
     if (err == 0)
         err = keyring_add(a->keyring, c.holder.token, add->u.add.key, id, add->u.add.comment,
-                          &add->u.add.constraints, (int64_t)life * 1000);
+                          &add->u.add.constraints, (int64_t)life * 1000, &unused);
+    if (err != 0 && id != NULL)
+        hotplug_wipe_added(a->hotplug, id);
+    if (unused != NULL)
+        hotplug_wipe_added(a->hotplug, unused);
 out:
     gpgrt_free(id);
+    gpgrt_free(unused);
     change_clear(&c);
     return err;
-}
-
-static void wipe_software_key(struct agent *a, const struct origin *from, struct token *t,
-                              const char *id)
-{
-    struct token_job job = {.verb = TOKEN_DELKEY, .key_id = id};
-    struct wait w;
-    gpg_error_t err;
-
-    err = wait_begin(a->waits, &w, from->fd, 60);
-    if (err == 0) {
-        err = token_run(t, &w, &job);
-        wait_end(&w);
-    }
-    if (err != 0)
-        gpgrt_log_error("software key %s: cannot be wiped: %s\n", id, gpg_strerror(err));
-    buf_free(&job.result);
 }
 
 static gpg_error_t remove_identity(struct agent *a, const struct origin *from,
@@ -357,7 +374,7 @@ static gpg_error_t remove_identity(struct agent *a, const struct origin *from,
     if (err == 0)
         err = keyring_remove(a->keyring, rd_of(id->key->blob, id->key->blob_len), &unused);
     if (err == 0 && unused != NULL)
-        wipe_software_key(a, from, c.holder.token, unused);
+        hotplug_wipe_added(a->hotplug, unused);
     gpgrt_free(unused);
     change_clear(&c);
     return err;

@@ -1,5 +1,6 @@
 #include "agent/child.h"
 
+#include "agent/limits.h"
 #include "agent/wait.h"
 
 #include <errno.h>
@@ -98,8 +99,10 @@ static void run_child(const struct child_spec *s, pid_t parent, int *moved, int 
         if (getppid() != parent)
             _exit(127); /* the agent died before it could be noticed */
     }
-    if (place_fds(s, moved, limit))
+    if (place_fds(s, moved, limit)) {
+        limits_restore_descriptors();
         execve(s->path, s->argv, s->envp != NULL ? s->envp : environ);
+    }
     _exit(127);
 }
 

@@ -21,8 +21,8 @@ struct child_spec {
     bool outlives; /* goes on when the agent dies */
 };
 
-/* Starts SPEC with default signal handling; it gets SIGTERM when the agent
- * dies. ON_EXIT (may be
+/* Starts SPEC with default signal handling and the number of descriptors that was allowed when the
+ * agent started; it gets SIGTERM when the agent dies. ON_EXIT (may be
  * NULL) is called once, from the reaping thread, after the process ended, whoever ended it. */
 gpg_error_t child_start(const struct child_spec *spec, void (*on_exit)(void *arg, int status),
                         void *arg, struct child **out);

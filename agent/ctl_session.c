@@ -3,6 +3,7 @@
 #include "agent/broker.h"
 #include "agent/ctl_explain.h"
 #include "agent/ctl_json.h"
+#include "agent/ctl_object.h"
 #include "agent/grants.h"
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
@@ -14,11 +15,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct session {
     struct agent *a;
     struct origin origin;
+    struct activity *activity;
 };
 
 static struct session *session_of(assuan_context_t ctx)
@@ -201,8 +204,7 @@ static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
     struct session *s = session_of(ctx);
     struct openpgp_result r = {0};
     struct buf status = BUF_INIT;
-    unsigned char *object = NULL;
-    size_t len = 0;
+    struct buf object = BUF_INIT;
     char *key = NULL, *hex = NULL;
     long text = 0;
     gpg_error_t err;
@@ -210,12 +212,15 @@ static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
     if ((err = field_get(line, "key", &key)) != 0 ||
         (err = field_get_int(line, "text", 0, &text)) != 0)
         goto out;
-    err = assuan_inquire(ctx, "OBJECT", &object, &len, CTL_MAX_OBJECT);
+    err = ctl_object_read(ctx, s->a, s->origin.fd, s->activity, &object);
     if (gpg_err_code(err) == GPG_ERR_ASS_TOO_MUCH_DATA)
         r.error_text = gpgrt_strdup("more than 64 MiB to sign: sign a hash of it with gpg");
+    if (gpg_err_code(err) == GPG_ERR_LIMIT_REACHED)
+        r.error_text =
+            gpgrt_strdup("too much to sign at once: MaxMemory in latchkey.conf is reached");
     if (err != 0)
         goto out;
-    err = broker_sign_openpgp(s->a, &s->origin, key, rd_of(object, len), text != 0, &r);
+    err = broker_sign_openpgp(s->a, &s->origin, key, buf_rd(&object), text != 0, &r);
     if (err != 0)
         goto out;
     hex = hex_encode(r.fpr, sizeof r.fpr);
@@ -226,7 +231,7 @@ static gpg_error_t cmd_sign(assuan_context_t ctx, char *line)
     err = buf_cstr(&status) != NULL ? assuan_write_status(ctx, "SIGNED", buf_cstr(&status))
                                     : gpg_error(GPG_ERR_ENOMEM);
 out:
-    assuan_free(ctx, object);
+    ctl_object_clear(s->a, s->activity, &object);
     gpgrt_free(key);
     gpgrt_free(hex);
     buf_free(&status);
@@ -306,10 +311,22 @@ static const struct {
     {"GETINFO", cmd_getinfo}, {"SIGN", cmd_sign},     {"CERTIFICATE", cmd_certificate},
 };
 
-void ctl_session_serve(struct agent *a, int fd)
+static gpg_error_t before_command(assuan_context_t ctx, const char *name)
+{
+    (void)name;
+    return activity_begin(session_of(ctx)->activity) ? 0 : gpg_error(GPG_ERR_CANCELED);
+}
+
+static void after_command(assuan_context_t ctx, gpg_error_t err)
+{
+    (void)err;
+    activity_end(session_of(ctx)->activity);
+}
+
+void ctl_session_serve(struct agent *a, int fd, struct activity *act)
 {
     static atomic_uint_fast64_t connections = UINT64_C(1) << 62; /* apart from the ssh sessions' */
-    struct session s = {.a = a, .origin = {.id = ++connections, .fd = fd}};
+    struct session s = {.a = a, .origin = {.id = ++connections, .fd = fd}, .activity = act};
     assuan_context_t ctx = NULL;
     int own = dup(fd); /* libassuan closes its descriptor, the server closes its own */
     gpg_error_t err;
@@ -320,6 +337,7 @@ void ctl_session_serve(struct agent *a, int fd)
     if (err != 0)
         goto out;
     assuan_set_pointer(ctx, &s);
+    ctl_set_timeout(fd, SO_SNDTIMEO, a->settings->message_timeout);
     err = assuan_init_socket_server(ctx, own, ASSUAN_SOCKET_SERVER_ACCEPTED);
     if (err == 0)
         own = -1;
@@ -327,6 +345,10 @@ void ctl_session_serve(struct agent *a, int fd)
         err = assuan_register_command(ctx, verbs[i].name, verbs[i].handler, NULL);
     if (err == 0)
         err = assuan_register_option_handler(ctx, on_option);
+    if (err == 0)
+        err = assuan_register_pre_cmd_notify(ctx, before_command);
+    if (err == 0)
+        err = assuan_register_post_cmd_notify(ctx, after_command);
     if (err == 0)
         err = assuan_accept(ctx);
     if (err == 0)

@@ -210,6 +210,11 @@ static void run_on_software(struct hotplug *h, enum token_verb verb, const char 
     token_unref(t);
 }
 
+void hotplug_wipe_added(struct hotplug *h, const char *id)
+{
+    run_on_software(h, TOKEN_DELKEY, id);
+}
+
 void hotplug_remove_added(struct hotplug *h)
 {
     keyring_remove_added(h->a->keyring);

@@ -46,6 +46,9 @@ bool hotplug_any_verified(struct hotplug *h);
  * hotplug_unwatch, which closes it. */
 gpg_error_t hotplug_watch(struct hotplug *h, int *fd);
 void hotplug_unwatch(struct hotplug *h, int fd);
+/* Wipes one key in the software token: whatever its client does meanwhile, and when it cannot be
+ * wiped the token is ended. */
+void hotplug_wipe_added(struct hotplug *h, const char *id);
 /* Drops all keys added by clients (SIGUSR1, ssh-add -D). */
 void hotplug_remove_added(struct hotplug *h);
 

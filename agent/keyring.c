@@ -388,6 +388,7 @@ gpg_error_t keyring_new(struct keyring **out)
     pthread_mutex_init(&k->mutex, NULL);
     TAILQ_INIT(&k->shelves);
     TAILQ_INIT(&k->added);
+    k->max_added = SSH_AGENT_MAX_IDENTITIES;
     k->next_expiry_ms = INT64_MAX;
     err = keyring_rebuild(k);
     if (err != 0)

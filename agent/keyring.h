@@ -59,11 +59,19 @@ const struct identity *keyring_find_blob(const struct keyring_snapshot *s, struc
 gpg_error_t keyring_set_token(struct keyring *k, struct token *t);
 void keyring_remove_token(struct keyring *k, struct token *t);
 
-/* ssh-add. The private part goes to the software token T, which answers with the key's id; the
+/* ssh-add. The private part went to the software token T, which answered with the key's id; the
  * entry (key may be a certificate) takes over *C (which is emptied). Replaces an entry of the same
- * blob. LIFE_MS 0: for ever. */
+ * blob: *UNUSED (gpgrt_free) then names the software token's key that nobody uses any more, else
+ * NULL. LIFE_MS 0: for ever. GPG_ERR_TOO_MANY beyond keyring_limit, or when all entries together
+ * would take more than 16 MiB. */
 gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
-                        const char *comment, struct key_constraints *c, int64_t life_ms);
+                        const char *comment, struct key_constraints *c, int64_t life_ms,
+                        char **unused);
+/* Whether that would find room: GPG_ERR_TOO_MANY, or 0. */
+gpg_error_t keyring_room(struct keyring *k, const struct key *key, const char *comment,
+                         const struct key_constraints *c);
+/* How many keys may be added; 2048 if this is not called. */
+void keyring_limit(struct keyring *k, size_t keys);
 /* Removes an added entry by blob; *ID (gpgrt_free) names the software token's key when no other
  * entry uses it any more, else NULL. GPG_ERR_NOT_FOUND for unknown blobs, GPG_ERR_NOT_SUPPORTED for
  * keys that live on a token. */

@@ -3,10 +3,20 @@
 
 #include <string.h>
 
+#define MAX_ADDED_SIZE (16u * 1024u * 1024u)
+
+void keyring_limit(struct keyring *k, size_t keys)
+{
+    pthread_mutex_lock(&k->mutex);
+    k->max_added = keys;
+    pthread_mutex_unlock(&k->mutex);
+}
+
 void keyring_added_drop(struct keyring *k, struct added *a)
 {
     TAILQ_REMOVE(&k->added, a, link);
     k->nadded--;
+    k->added_size -= a->size;
     keyring_node_unref(a->node);
     gpgrt_free(a);
 }
@@ -24,8 +34,71 @@ static struct added *find_added(struct keyring *k, struct rd blob)
     return NULL;
 }
 
+static size_t hop_size(const struct dest_hop *h)
+{
+    size_t n =
+        (h->user != NULL ? strlen(h->user) : 0) + (h->hostname != NULL ? strlen(h->hostname) : 0);
+
+    for (size_t i = 0; i < h->nkeys; i++)
+        n += sizeof *h->keys + 2 * h->keys[i].key->blob_len;
+    return n;
+}
+
+/* Clients choose comments and constraints of any length: what counts is what they take. */
+static size_t size_of(const struct key *key, const char *comment, const struct key_constraints *c)
+{
+    size_t n = 1024 + 4 * key->blob_len + strlen(comment);
+
+    for (size_t i = 0; i < c->ndest; i++)
+        n += sizeof c->dest[i] + hop_size(&c->dest[i].from) + hop_size(&c->dest[i].to);
+    return n;
+}
+
+/* Beside the others, or in the place of OLD (may be NULL). */
+static bool fits(const struct keyring *k, const struct added *old, size_t size)
+{
+    return (old != NULL || k->nadded < k->max_added) &&
+           k->added_size - (old != NULL ? old->size : 0) + size <= MAX_ADDED_SIZE;
+}
+
+gpg_error_t keyring_room(struct keyring *k, const struct key *key, const char *comment,
+                         const struct key_constraints *c)
+{
+    bool room;
+
+    pthread_mutex_lock(&k->mutex);
+    room = fits(k, find_added(k, rd_of(key->blob, key->blob_len)), size_of(key, comment, c));
+    pthread_mutex_unlock(&k->mutex);
+    return room ? 0 : gpg_error(GPG_ERR_TOO_MANY);
+}
+
+static bool id_is_used(struct keyring *k, const struct token *t, const char *id)
+{
+    struct added *a;
+
+    TAILQ_FOREACH(a, &k->added, link)
+    if (a->node->id.holders[0].token == t && strcmp(a->node->id.holders[0].id, id) == 0)
+        return true;
+    return false;
+}
+
+/* Drops A; gives the id of its key if nobody uses that any more. */
+static char *drop_added(struct keyring *k, struct added *a)
+{
+    struct node *n = keyring_node_ref(a->node);
+    const struct holder *h = &n->id.holders[0];
+    char *unused = NULL;
+
+    keyring_added_drop(k, a);
+    if (!id_is_used(k, h->token, h->id))
+        unused = gpgrt_strdup(h->id);
+    keyring_node_unref(n);
+    return unused;
+}
+
 gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
-                        const char *comment, struct key_constraints *c, int64_t life_ms)
+                        const char *comment, struct key_constraints *c, int64_t life_ms,
+                        char **unused)
 {
     const struct holder h = {.id = (char *)(uintptr_t)id, .touch = TOKEN_TOUCH_NEVER};
     struct added *a = gpgrt_calloc(1, sizeof *a), *old;
@@ -45,21 +118,21 @@ gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, con
     n->id.constraints = *c;
     *c = (struct key_constraints){0};
     a->node = n;
+    a->size = size_of(key, n->id.comment, &n->id.constraints);
     pthread_mutex_lock(&k->mutex);
     old = find_added(k, rd_of(key->blob, key->blob_len));
-    if (old == NULL && k->nadded >= SSH_AGENT_MAX_IDENTITIES) {
+    if (!fits(k, old, a->size)) {
         pthread_mutex_unlock(&k->mutex);
         err = gpg_error(GPG_ERR_TOO_MANY);
         goto fail;
     }
-    if (old != NULL) {
+    if (old != NULL)
         TAILQ_INSERT_AFTER(&k->added, old, a, link);
-        k->nadded++;
-        keyring_added_drop(k, old);
-    } else {
+    else
         TAILQ_INSERT_TAIL(&k->added, a, link);
-        k->nadded++;
-    }
+    k->nadded++;
+    k->added_size += a->size;
+    *unused = old != NULL ? drop_added(k, old) : NULL;
     err = keyring_rebuild(k);
     pthread_mutex_unlock(&k->mutex);
     return err;
@@ -69,48 +142,22 @@ fail:
     return err;
 }
 
-static bool id_is_used(struct keyring *k, const struct token *t, const char *id)
-{
-    struct added *a;
-
-    TAILQ_FOREACH(a, &k->added, link)
-    if (a->node->id.holders[0].token == t && strcmp(a->node->id.holders[0].id, id) == 0)
-        return true;
-    return false;
-}
-
 gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id)
 {
-    const struct holder *h;
     struct added *a;
     gpg_error_t err = 0;
-    char *unused = NULL;
-    struct node *n;
 
     pthread_mutex_lock(&k->mutex);
     a = find_added(k, blob);
     if (a == NULL) {
         err = gpg_error(keyring_find_blob(&k->now->pub, blob) != NULL ? GPG_ERR_NOT_SUPPORTED
                                                                       : GPG_ERR_NOT_FOUND);
-        goto out;
+    } else {
+        *id = drop_added(k, a);
+        if (keyring_rebuild(k) != 0)
+            err = gpg_error(GPG_ERR_ENOMEM);
     }
-    n = keyring_node_ref(a->node);
-    h = &n->id.holders[0];
-    keyring_added_drop(k, a);
-    if (!id_is_used(k, h->token, h->id)) {
-        unused = gpgrt_strdup(h->id);
-        if (unused == NULL)
-            err = gpg_error_from_syserror();
-    }
-    keyring_node_unref(n);
-    if (keyring_rebuild(k) != 0)
-        err = gpg_error(GPG_ERR_ENOMEM);
-out:
     pthread_mutex_unlock(&k->mutex);
-    if (err == 0)
-        *id = unused;
-    else
-        gpgrt_free(unused);
     return err;
 }
 
@@ -128,7 +175,6 @@ void keyring_remove_added(struct keyring *k)
 static bool expire_one(struct keyring *k, int64_t now, char **id)
 {
     struct added *a;
-    struct node *n;
 
     *id = NULL;
     TAILQ_FOREACH(a, &k->added, link)
@@ -136,11 +182,7 @@ static bool expire_one(struct keyring *k, int64_t now, char **id)
         break;
     if (a == NULL)
         return false;
-    n = keyring_node_ref(a->node);
-    keyring_added_drop(k, a);
-    if (!id_is_used(k, n->id.holders[0].token, n->id.holders[0].id))
-        *id = gpgrt_strdup(n->id.holders[0].id);
-    keyring_node_unref(n);
+    *id = drop_added(k, a);
     return true;
 }
 

@@ -31,13 +31,15 @@ struct shelf {
 struct added {
     TAILQ_ENTRY(added) link; /* keyring::added, in order of adding */
     struct node *node;
+    size_t size; /* roughly what it takes in memory */
 };
 
 struct keyring {
     pthread_mutex_t mutex;
     TAILQ_HEAD(shelves, shelf) shelves;
     TAILQ_HEAD(added_list, added) added;
-    size_t nadded;
+    size_t nadded, max_added;
+    size_t added_size; /* of all together */
     struct snapshot *now;
     int64_t next_expiry_ms; /* INT64_MAX: none of those in the snapshot ends */
 };

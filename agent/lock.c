@@ -4,12 +4,12 @@
 #include "agent/grants.h"
 #include "agent/hotplug.h"
 
-#include <errno.h>
 #include <gcrypt.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/queue.h>
 
 /* scrypt's cost: 16 MiB and some 50 ms a guess. */
 #define SCRYPT_N       16384u
@@ -21,15 +21,22 @@
 #define DELAY_STEP_MS  100
 #define DELAY_LIMIT_MS 10000
 
+/* Somebody who brings a passphrase; on the stack of the connection's thread. */
+struct attempt {
+    TAILQ_ENTRY(attempt) link; /* lock::attempts */
+    struct wait w;
+};
+
 struct lock {
     pthread_mutex_t mutex;
     pthread_cond_t idle_changed;
     struct lock_state state;
     unsigned count; /* of locks, by either */
     /* ssh-add -x */
-    pthread_mutex_t passphrase_mutex; /* one attempt at a time, for all clients together */
-    uint8_t salt[SALT_LEN], hash[HASH_LEN];
+    TAILQ_HEAD(attempts, attempt) attempts; /* the first one's turn it is */
+    uint8_t salt[SALT_LEN], hash[HASH_LEN]; /* these four are the first one's alone */
     unsigned wrong;
+    int64_t next_ms; /* no passphrase is tried before */
     /* LockAfter */
     int64_t last_use_ms;
     unsigned idle_after_s;
@@ -45,7 +52,7 @@ gpg_error_t lock_new(struct lock **out)
     if (l == NULL)
         return gpg_error_from_syserror();
     pthread_mutex_init(&l->mutex, NULL);
-    pthread_mutex_init(&l->passphrase_mutex, NULL);
+    TAILQ_INIT(&l->attempts);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&l->idle_changed, &attr);
@@ -60,7 +67,6 @@ void lock_free(struct lock *l)
     if (l == NULL)
         return;
     pthread_mutex_destroy(&l->mutex);
-    pthread_mutex_destroy(&l->passphrase_mutex);
     pthread_cond_destroy(&l->idle_changed);
     gpgrt_free(l->state.what);
     explicit_bzero(l->hash, sizeof l->hash);
@@ -248,15 +254,69 @@ static gpg_error_t derive(struct rd passphrase, const uint8_t salt[SALT_LEN],
     return 0;
 }
 
-gpg_error_t lock_passphrase(struct agent *a, struct rd passphrase)
+static void attempt_end(struct lock *l, struct attempt *me)
+{
+    pthread_mutex_lock(&l->mutex);
+    TAILQ_REMOVE(&l->attempts, me, link);
+    if (!TAILQ_EMPTY(&l->attempts))
+        wait_wake(&TAILQ_FIRST(&l->attempts)->w);
+    pthread_mutex_unlock(&l->mutex);
+    wait_end(&me->w);
+}
+
+/* Until UNTIL_MS; an error if the client hangs up first. */
+static gpg_error_t attempt_rest(struct attempt *me, int64_t until_ms)
+{
+    gpg_error_t err = 0;
+
+    me->w.deadline_ms = until_ms;
+    while (err == 0 && monotonic_ms() < until_ms)
+        err = wait_for(&me->w, -1, NULL);
+    me->w.deadline_ms = INT64_MAX;
+    return gpg_err_code(err) == GPG_ERR_TIMEOUT ? 0 : err;
+}
+
+/* One at a time, for all clients together, and not before the last wrong one's delay is over: more connections do not try
+ * more passphrases. Who hangs up leaves the line. */
+static gpg_error_t attempt_begin(struct agent *a, int client_fd, struct attempt *me)
 {
     struct lock *l = a->lock;
+    gpg_error_t err;
+
+    err = wait_begin(a->waits, &me->w, client_fd, 0);
+    if (err != 0)
+        return err;
+    me->w.ignore_lock = true;
+    pthread_mutex_lock(&l->mutex);
+    TAILQ_INSERT_TAIL(&l->attempts, me, link);
+    while (err == 0 && TAILQ_FIRST(&l->attempts) != me) {
+        pthread_mutex_unlock(&l->mutex);
+        err = wait_for(&me->w, -1, NULL);
+        pthread_mutex_lock(&l->mutex);
+    }
+    pthread_mutex_unlock(&l->mutex);
+    if (err == 0)
+        err = attempt_rest(me, l->next_ms);
+    if (err != 0)
+        attempt_end(l, me);
+    return err;
+}
+
+gpg_error_t lock_passphrase(struct agent *a, int client_fd, struct rd passphrase)
+{
+    struct lock *l = a->lock;
+    struct attempt me;
     uint8_t salt[SALT_LEN], hash[HASH_LEN];
-    gpg_error_t err = 0;
+    gpg_error_t err;
 
     if (passphrase.n == 0)
         return gpg_error(GPG_ERR_INV_VALUE);
-    pthread_mutex_lock(&l->passphrase_mutex);
+    /* Who is locked out need not wait for those who guess to hear so. */
+    if (lock_is_passphrase_locked(l))
+        return gpg_error(GPG_ERR_INV_STATE);
+    err = attempt_begin(a, client_fd, &me);
+    if (err != 0)
+        return err;
     if (lock_is_passphrase_locked(l)) {
         err = gpg_error(GPG_ERR_INV_STATE);
         goto out;
@@ -278,30 +338,29 @@ gpg_error_t lock_passphrase(struct agent *a, struct rd passphrase)
     record(a, "lock", "passphrase", NULL, NULL);
 out:
     explicit_bzero(hash, sizeof hash);
-    pthread_mutex_unlock(&l->passphrase_mutex);
+    attempt_end(l, &me);
     return err;
 }
 
-/* Wrong ones make the next attempts slower, whoever makes them. */
-static void delay(unsigned wrong)
+static int64_t delay_ms(unsigned wrong)
 {
     int64_t ms = (int64_t)wrong * DELAY_STEP_MS;
-    struct timespec ts;
 
-    if (ms > DELAY_LIMIT_MS)
-        ms = DELAY_LIMIT_MS;
-    ts = (struct timespec){.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
-        continue;
+    return ms < DELAY_LIMIT_MS ? ms : DELAY_LIMIT_MS;
 }
 
-gpg_error_t unlock_passphrase(struct agent *a, struct rd passphrase)
+gpg_error_t unlock_passphrase(struct agent *a, int client_fd, struct rd passphrase)
 {
     struct lock *l = a->lock;
+    struct attempt me;
     uint8_t hash[HASH_LEN];
     gpg_error_t err;
 
-    pthread_mutex_lock(&l->passphrase_mutex);
+    if (!lock_is_passphrase_locked(l))
+        return gpg_error(GPG_ERR_INV_STATE);
+    err = attempt_begin(a, client_fd, &me);
+    if (err != 0)
+        return err;
     if (!lock_is_passphrase_locked(l)) {
         err = gpg_error(GPG_ERR_INV_STATE);
         goto out;
@@ -312,12 +371,14 @@ gpg_error_t unlock_passphrase(struct agent *a, struct rd passphrase)
     if (CRYPTO_memcmp(hash, l->hash, sizeof hash) != 0) {
         if (l->wrong < DELAY_LIMIT_MS / DELAY_STEP_MS)
             l->wrong++;
-        delay(l->wrong);
-        err = gpg_error(GPG_ERR_BAD_PASSPHRASE);
+        l->next_ms = monotonic_ms() + delay_ms(l->wrong);
         record(a, "unlock", "passphrase", NULL, "wrong passphrase");
+        (void)attempt_rest(&me, l->next_ms);
+        err = gpg_error(GPG_ERR_BAD_PASSPHRASE);
         goto out;
     }
     l->wrong = 0;
+    l->next_ms = 0;
     explicit_bzero(l->hash, sizeof l->hash);
     pthread_mutex_lock(&l->mutex);
     l->state.passphrase_locked = false;
@@ -328,7 +389,7 @@ gpg_error_t unlock_passphrase(struct agent *a, struct rd passphrase)
     record(a, "unlock", NULL, NULL, "passphrase");
 out:
     explicit_bzero(hash, sizeof hash);
-    pthread_mutex_unlock(&l->passphrase_mutex);
+    attempt_end(l, &me);
     return err;
 }
 

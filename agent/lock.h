@@ -40,11 +40,13 @@ unsigned lock_count(struct lock *l);
  * that one was not meant. HOW goes to the audit log ("pin yubikey-5417533", "dialog"). */
 bool lock_open(struct agent *a, unsigned count, const char *how);
 
-/* ssh-agent's LOCK and UNLOCK: bcrypt-grade hash (libcrypto scrypt or bcrypt_pbkdf), growing delay
- * after wrong ones. GPG_ERR_BAD_PASSPHRASE, GPG_ERR_INV_STATE (already locked / not locked),
- * GPG_ERR_INV_VALUE (empty). Also wipes what lock_now wipes. */
-gpg_error_t lock_passphrase(struct agent *a, struct rd passphrase);
-gpg_error_t unlock_passphrase(struct agent *a, struct rd passphrase);
+/* ssh-agent's LOCK and UNLOCK, with a passphrase hashed by scrypt. Passphrases are tried one at a time, and after the nth
+ * wrong one in a row none is tried for n/10 s, at most 10 s. That holds up those who bring a passphrase and nobody else
+ * (OpenSSH's agent sleeps, and all clients wait). CLIENT_FD (-1: none) hanging up ends the wait, not the delay:
+ * GPG_ERR_CANCELED. GPG_ERR_BAD_PASSPHRASE, GPG_ERR_INV_STATE (already locked / not locked), GPG_ERR_INV_VALUE (empty).
+ * Locking also wipes what lock_now wipes. */
+gpg_error_t lock_passphrase(struct agent *a, int client_fd, struct rd passphrase);
+gpg_error_t unlock_passphrase(struct agent *a, int client_fd, struct rd passphrase);
 
 /* LockAfter: note that a key was used; a thread of lock.c locks after the idle time of settings (0:
  * never). */

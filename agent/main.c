@@ -6,6 +6,7 @@
 #include "agent/instance.h"
 #include "agent/keyring.h"
 #include "agent/known_hosts.h"
+#include "agent/limits.h"
 #include "agent/lock.h"
 #include "agent/options.h"
 #include "agent/paths.h"
@@ -14,11 +15,13 @@
 #include "agent/server.h"
 #include "agent/signals.h"
 #include "agent/wait.h"
+#include "proto/ssh_agent.h"
 
 #include <assuan.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gcrypt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,10 +55,12 @@ static void harden(void)
 
 static void init_libraries(void)
 {
+    /* Large pieces go back to the system: each thread that kept 16 MiB for a passphrase would add up. */
+    (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     gcry_check_version(NULL);
     gcry_control(GCRYCTL_SUSPEND_SECMEM_WARN);
     gcry_control(GCRYCTL_INIT_SECMEM, 262144, 0);
-    gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, 65536, 0);
+    gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, 2 * SSH_AGENT_MAX_MESSAGE, 0);
     gcry_control(GCRYCTL_RESUME_SECMEM_WARN);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
     assuan_set_gpg_err_source(GPG_ERR_SOURCE_DEFAULT);
@@ -134,6 +139,8 @@ static gpg_error_t start_parts(struct agent *a)
         (err = hotplug_start(a, &a->hotplug)) != 0 || (err = policy_watch_start(a)) != 0 ||
         (err = lock_start_idle(a)) != 0)
         gpgrt_log_error("start-up: %s\n", gpg_strerror(err));
+    else
+        keyring_limit(a->keyring, a->settings->max_keys);
 out:
     gpgrt_free(admin_file);
     gpgrt_free(admin_dir);
@@ -160,6 +167,7 @@ static void stop_parts(struct agent *a)
     lock_free(a->lock);
     waits_free(a->waits);
     audit_free(a->audit);
+    limits_free(a->limits);
 }
 
 static gpg_error_t load_settings(struct agent *a)
@@ -204,6 +212,8 @@ static void exec_command(const struct options *o, const char *path, pid_t agent)
     if (setenv("SSH_AUTH_SOCK", path, 1) != 0 || setenv("SSH_AGENT_PID", pid, 1) != 0)
         exit(1);
     (void)signal(SIGPIPE, SIG_DFL);
+    signals_unblock();
+    limits_restore_descriptors();
     execvp(o->command[0], o->command);
     fprintf(stderr, "latchkey-agent: %s: %s\n", o->command[0], strerror(errno));
     exit(1);
@@ -248,7 +258,11 @@ static int run(const struct options *o)
 
     if (load_settings(&a) != 0)
         return 1;
-    err = server_new(&a, &server);
+    limits_raise_descriptors();
+    signals_block(); /* from here on there are sockets to remove */
+    err = limits_new(a.settings, &a.limits);
+    if (err == 0)
+        err = server_new(&a, &server);
     if (err == 0)
         err = instance_claim(&in, server, a.settings, o->socket, service);
     if (err != 0)
@@ -265,7 +279,6 @@ static int run(const struct options *o)
     err = go_to_background(o, in.ssh_path, &parent);
     if (err != 0)
         goto out;
-    signals_block();
     err = start_parts(&a);
     if (err == 0)
         err = signals_start(&a, server, service, parent, &signals);
@@ -280,10 +293,12 @@ static int run(const struct options *o)
         sd_notify(0, "STOPPING=1");
     }
 out:
-    signals_quiet(signals);
-    server_free(server);
-    stop_parts(&a);
     signals_stop(signals);
+    if (!server_free(server)) {
+        instance_release(&in);
+        _exit(err == 0 ? 0 : 1); /* a connection's thread does not end: it ends with the process */
+    }
+    stop_parts(&a);
     instance_release(&in);
     settings_free(a.settings);
     gpgrt_free(a.token_program);

@@ -26,7 +26,8 @@ struct operation {
     struct tosign tosign; /* .data is the token's input for other verbs too */
     /* result */
     gcry_sexp_t sig;   /* TOKEN_SIGN; owned by the caller */
-    struct buf result; /* other verbs: what the token answered; owned by the caller */
+    struct buf result; /* other verbs: what the token answered; owned by the caller. TOKEN_ADDKEY:
+                          set after errors too once the token has the key, for it to be wiped */
     char *error_text;  /* for people, when it failed; owned by the caller */
 };
 

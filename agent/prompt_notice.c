@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define MAX_LINE 300u
+/* Windows at a time; the rest make do with their terminals. A person reads one, and each is a process. */
+#define MAX_WINDOWS 4u
 
 struct prompt_notice {
     struct prompt *p;
@@ -90,9 +92,15 @@ struct prompt_notice *prompt_notice_show(struct prompt *p, const struct requeste
         return NULL;
     if (!pinentry_has_display(r))
         goto terminal;
+    if (__atomic_add_fetch(&p->nnotices, 1, __ATOMIC_RELAXED) > MAX_WINDOWS) {
+        __atomic_sub_fetch(&p->nnotices, 1, __ATOMIC_RELAXED);
+        goto terminal;
+    }
     n = gpgrt_calloc(1, sizeof *n);
-    if (n == NULL)
+    if (n == NULL) {
+        __atomic_sub_fetch(&p->nnotices, 1, __ATOMIC_RELAXED);
         return NULL;
+    }
     n->p = p;
     n->r = r;
     n->program = prompt_find_program(p);
@@ -106,6 +114,7 @@ struct prompt_notice *prompt_notice_show(struct prompt *p, const struct requeste
     wait_end(&n->w);
 fail:
     notice_free(n);
+    __atomic_sub_fetch(&p->nnotices, 1, __ATOMIC_RELAXED);
 terminal:
     if (r->tty != NULL)
         write_line(r->tty, t->desc);
@@ -120,5 +129,6 @@ void prompt_notice_hide(struct prompt_notice *n)
     wait_wake(&n->w);
     pthread_join(n->thread, NULL);
     wait_end(&n->w);
+    __atomic_sub_fetch(&n->p->nnotices, 1, __ATOMIC_RELAXED);
     notice_free(n);
 }

@@ -18,6 +18,7 @@ struct prompt {
     TAILQ_HEAD(turns, turn) line; /* the first one's dialog stands */
     char *program, *touch_file;
     struct waits *notices; /* notices wait for nothing but being taken down */
+    unsigned nnotices;     /* windows that show one now; atomic */
 };
 
 /* The program's absolute path, new string; NULL if it is not there. */

@@ -1,5 +1,6 @@
 #include "agent/server.h"
 
+#include "agent/limits.h"
 #include "agent/paths.h"
 
 #include <errno.h>
@@ -15,17 +16,19 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Each connection costs a descriptor and a thread's small stack; some descriptors stay for tokens, dialogs and files. */
+/* Each connection costs a descriptor, or two, and a thread's small stack; some descriptors stay for tokens, dialogs and
+ * files. */
 #define STACK_SIZE    (256u * 1024u)
 #define SPARE_FDS     64u
-#define MAX_CLIENTS   8192u
-#define BACKLOG       128
+#define BACKLOG       SOMAXCONN
 #define MAX_LISTENERS 4
 
 struct connection {
     struct server *s;
     enum server_role role;
     int fd;
+    pid_t pid; /* of the peer when it connected; 0 unknown */
+    struct activity activity;
     struct connection *prev, *next; /* server::connections */
 };
 
@@ -46,32 +49,28 @@ struct server {
     pthread_cond_t ended;
     struct connection *connections;
     size_t nconnections, max_connections;
+    unsigned long nended; /* connections, since the start */
 };
 
-static void (*const serve[SERVER_ROLES])(struct agent *a, int fd) = {
+static void (*const serve[SERVER_ROLES])(struct agent *a, int fd, struct activity *act) = {
     [SERVER_SSH] = ssh_session_serve,
     [SERVER_CTL] = ctl_session_serve,
 };
 
-/* As many as descriptors allow, so that idle clients cannot keep others out. */
-static size_t connection_limit(void)
+/* --- starting -------------------------------------------------------------------------------------- */
+
+/* What settings and descriptors allow. */
+static size_t connection_limit(unsigned wanted)
 {
     struct rlimit lim;
-    rlim_t n;
+    rlim_t fit = 256;
 
-    if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
-        return 512;
-    n = lim.rlim_max == RLIM_INFINITY || lim.rlim_max > MAX_CLIENTS + SPARE_FDS
-            ? MAX_CLIENTS + SPARE_FDS
-            : lim.rlim_max;
-    if (lim.rlim_cur < n) {
-        lim.rlim_cur = n;
-        if (setrlimit(RLIMIT_NOFILE, &lim) != 0)
-            (void)getrlimit(RLIMIT_NOFILE, &lim);
-        n = lim.rlim_cur;
-    }
-    return n > 2 * SPARE_FDS ? (size_t)n - SPARE_FDS : (size_t)n / 2;
+    if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur > 2 * SPARE_FDS)
+        fit = (lim.rlim_cur - SPARE_FDS) / 2;
+    return fit < wanted ? (size_t)fit : wanted;
 }
+
+static void make_memory(void *arg);
 
 gpg_error_t server_new(struct agent *a, struct server **out)
 {
@@ -87,9 +86,10 @@ gpg_error_t server_new(struct agent *a, struct server **out)
         return err;
     }
     s->a = a;
-    s->max_connections = connection_limit();
+    s->max_connections = connection_limit(a->settings->max_clients);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->ended, NULL);
+    limits_set_room_maker(a->limits, make_memory, s);
     *out = s;
     return 0;
 }
@@ -167,13 +167,16 @@ const char *server_path(const struct server *s, enum server_role role)
 }
 
 /* Only root and ourselves: a socket's mode can be widened by mistake, the peer's uid cannot. */
-static bool peer_is_ours(int fd)
+static bool peer_is_ours(int fd, pid_t *pid)
 {
     struct ucred cred;
     socklen_t len = sizeof cred;
 
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
-           (cred.uid == 0 || cred.uid == geteuid());
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0 ||
+        (cred.uid != 0 && cred.uid != geteuid()))
+        return false;
+    *pid = cred.pid;
+    return true;
 }
 
 static void *connection_thread(void *arg)
@@ -181,7 +184,7 @@ static void *connection_thread(void *arg)
     struct connection *c = arg;
     struct server *s = c->s;
 
-    serve[c->role](s->a, c->fd);
+    serve[c->role](s->a, c->fd, &c->activity);
     pthread_mutex_lock(&s->mutex);
     if (c->prev != NULL)
         c->prev->next = c->next;
@@ -191,13 +194,14 @@ static void *connection_thread(void *arg)
         c->next->prev = c->prev;
     close(c->fd);
     s->nconnections--;
+    s->nended++;
     pthread_cond_broadcast(&s->ended);
     pthread_mutex_unlock(&s->mutex);
     gpgrt_free(c);
     return NULL;
 }
 
-static gpg_error_t start_connection(struct server *s, enum server_role role, int fd)
+static gpg_error_t start_connection(struct server *s, enum server_role role, int fd, pid_t pid)
 {
     struct connection *c = gpgrt_calloc(1, sizeof *c);
     pthread_attr_t attr;
@@ -206,7 +210,8 @@ static gpg_error_t start_connection(struct server *s, enum server_role role, int
 
     if (c == NULL)
         return gpg_error_from_syserror();
-    *c = (struct connection){.s = s, .role = role, .fd = fd};
+    *c = (struct connection){.s = s, .role = role, .fd = fd, .pid = pid};
+    activity_init(&c->activity);
     pthread_mutex_lock(&s->mutex);
     c->next = s->connections;
     if (c->next != NULL)
@@ -232,11 +237,95 @@ static gpg_error_t start_connection(struct server *s, enum server_role role, int
     return gpg_error_from_errno(rc);
 }
 
-/* Out of descriptors, memory or threads: wait until a connection ends (or a moment) instead of spinning. */
-static void wait_for_room(struct server *s)
+/* --- making room ----------------------------------------------------------------------------------- */
+
+struct candidate {
+    struct connection *c;
+    int64_t idle_since; /* INT64_MAX: busy */
+    pid_t pid;
+};
+
+static int by_pid(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static int by_idleness(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    return (x->idle_since > y->idle_since) - (x->idle_since < y->idle_since);
+}
+
+/* The program with the most connections, as the part of LIST that is its; all of them if none has more than one. */
+static struct candidate *heaviest(struct candidate *list, size_t n, size_t *count)
+{
+    struct candidate *most = list;
+
+    *count = 0;
+    qsort(list, n, sizeof *list, by_pid);
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && list[end].pid == list[i].pid; end++)
+            continue;
+        if (end - i > *count) {
+            most = &list[i];
+            *count = end - i;
+        }
+    }
+    if (*count > 1)
+        return most;
+    *count = n;
+    return list;
+}
+
+/* Those idle longest go first; some at once, so that a flood costs little. Busy ones go only when a program has nothing
+ * else: then it has filled the agent with requests. HOLDERS: only those that hold memory. The mutex is held. */
+static void end_some(struct server *s, bool holders)
+{
+    struct candidate *list = gpgrt_calloc(s->nconnections + 1, sizeof *list), *of;
+    size_t n = 0, count = 0, goal = s->max_connections / 64 + 1;
+
+    for (struct connection *c = s->connections; list != NULL && c != NULL; c = c->next) {
+        int64_t state = c->activity.state;
+
+        if (holders && c->activity.held == 0)
+            continue;
+        if (state == ACTIVITY_ENDED)
+            goal -= goal > 1;
+        else
+            list[n++] = (struct candidate){
+                .c = c, .pid = c->pid, .idle_since = state >= 0 ? state : INT64_MAX};
+    }
+    of = n > 0 ? heaviest(list, n, &count) : list;
+    if (n > 0)
+        qsort(of, count, sizeof *of, by_idleness);
+    for (size_t i = 0; i < count && goal > 0; i++, goal--) {
+        if (of[i].idle_since == INT64_MAX && (i > 0 || count == n))
+            break;
+        of[i].c->activity.state = ACTIVITY_ENDED;
+        (void)shutdown(of[i].c->fd, SHUT_RDWR);
+    }
+    gpgrt_free(list);
+}
+
+static void make_memory(void *arg)
+{
+    struct server *s = arg;
+
+    pthread_mutex_lock(&s->mutex);
+    end_some(s, true);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* Waits until a connection has ended, or a moment. */
+static void make_room(struct server *s)
 {
     struct timespec until;
+    unsigned long before;
 
+    limits_reached(s->a->limits, LIMIT_CLIENTS);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += 100 * 1000 * 1000;
     if (until.tv_nsec >= 1000000000) {
@@ -244,30 +333,47 @@ static void wait_for_room(struct server *s)
         until.tv_nsec -= 1000000000;
     }
     pthread_mutex_lock(&s->mutex);
-    pthread_cond_timedwait(&s->ended, &s->mutex, &until);
+    before = s->nended;
+    end_some(s, false);
+    while (s->nended == before && pthread_cond_timedwait(&s->ended, &s->mutex, &until) == 0)
+        continue;
     pthread_mutex_unlock(&s->mutex);
 }
+
+/* --- accepting ------------------------------------------------------------------------------------- */
 
 static void accept_one(struct server *s, const struct listener *l)
 {
     int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+    pid_t pid = 0;
     gpg_error_t err;
 
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-            wait_for_room(s);
+            make_room(s);
         return;
     }
-    if (!peer_is_ours(fd)) {
+    if (!peer_is_ours(fd, &pid)) {
         close(fd);
         return;
     }
-    err = start_connection(s, l->role, fd);
-    if (err != 0) {
-        gpgrt_log_error("connection dropped: %s\n", gpg_strerror(err));
-        close(fd);
-        wait_for_room(s);
+    err = start_connection(s, l->role, fd, pid);
+    if (err != 0) { /* no memory, or as many threads as there may be */
+        make_room(s);
+        err = start_connection(s, l->role, fd, pid);
     }
+    if (err != 0)
+        close(fd);
+}
+
+static bool is_full(struct server *s)
+{
+    bool full;
+
+    pthread_mutex_lock(&s->mutex);
+    full = s->nconnections >= s->max_connections;
+    pthread_mutex_unlock(&s->mutex);
+    return full;
 }
 
 void server_run(struct server *s)
@@ -275,22 +381,21 @@ void server_run(struct server *s)
     struct pollfd p[MAX_LISTENERS + 1];
 
     for (;;) {
-        pthread_mutex_lock(&s->mutex);
-        bool full = s->nconnections >= s->max_connections;
-        pthread_mutex_unlock(&s->mutex);
-
-        if (full)
-            wait_for_room(s); /* newcomers wait in the backlog */
         for (size_t i = 0; i < s->nlisteners; i++)
-            p[i] = (struct pollfd){.fd = s->listeners[i].fd, .events = full ? 0 : POLLIN};
+            p[i] = (struct pollfd){.fd = s->listeners[i].fd, .events = POLLIN};
         p[s->nlisteners] = (struct pollfd){.fd = s->stop_fd, .events = POLLIN};
-        if (poll(p, s->nlisteners + 1, full ? 0 : -1) < 0 && errno != EINTR)
+        if (poll(p, s->nlisteners + 1, -1) < 0 && errno != EINTR)
             return;
         if (p[s->nlisteners].revents != 0)
             return;
-        for (size_t i = 0; i < s->nlisteners; i++)
-            if (!full && (p[i].revents & POLLIN) != 0)
+        for (size_t i = 0; i < s->nlisteners; i++) {
+            if ((p[i].revents & POLLIN) == 0)
+                continue;
+            if (is_full(s)) /* newcomers wait in the backlog meanwhile */
+                make_room(s);
+            if (!is_full(s))
                 accept_one(s, &s->listeners[i]);
+        }
     }
 }
 
@@ -302,9 +407,10 @@ void server_stop(struct server *s)
         return; /* full means stopped already */
 }
 
-static void end_connections(struct server *s)
+static bool end_connections(struct server *s)
 {
     struct timespec until;
+    bool ended;
 
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec++;
@@ -313,15 +419,18 @@ static void end_connections(struct server *s)
         shutdown(c->fd, SHUT_RDWR);
     while (s->nconnections > 0 && pthread_cond_timedwait(&s->ended, &s->mutex, &until) == 0)
         continue;
+    ended = s->nconnections == 0;
     pthread_mutex_unlock(&s->mutex);
+    return ended;
 }
 
-void server_free(struct server *s)
+bool server_free(struct server *s)
 {
     struct stat st;
+    bool ended;
 
     if (s == NULL)
-        return;
+        return true;
     for (size_t i = 0; i < s->nlisteners; i++) {
         struct listener *l = &s->listeners[i];
 
@@ -332,11 +441,13 @@ void server_free(struct server *s)
             unlink(l->path);
         gpgrt_free(l->path);
     }
-    end_connections(s);
-    if (s->nconnections > 0)
-        return; /* a thread that would not end still uses this; the process is about to exit */
+    ended = end_connections(s);
+    if (!ended)
+        return false;
+    limits_set_room_maker(s->a->limits, NULL, NULL);
     close(s->stop_fd);
     pthread_cond_destroy(&s->ended);
     pthread_mutex_destroy(&s->mutex);
     gpgrt_free(s);
+    return true;
 }

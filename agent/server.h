@@ -2,9 +2,11 @@
 #ifndef LATCHKEY_AGENT_SERVER_H
 #define LATCHKEY_AGENT_SERVER_H
 
+#include "agent/activity.h"
 #include "agent/agent.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum server_role { SERVER_SSH, SERVER_CTL, SERVER_ROLES };
 
@@ -22,13 +24,13 @@ const char *server_path(const struct server *s, enum server_role role);
 void server_run(struct server *s);
 /* Async-signal-safe enough to be called from the signal thread: makes server_run return. */
 void server_stop(struct server *s);
-/* Closes the listening sockets, ends connections, waits for their threads (at most a second),
- * unlinks sockets. */
-void server_free(struct server *s);
+/* Closes the listening sockets, ends connections, waits for their threads (at most a second), unlinks
+ * sockets. False: a thread goes on that uses S and the agent's parts, so that nothing may be freed. */
+bool server_free(struct server *s);
 
 /* A session serves one connection until it ends; it owns nothing of FD but may read and write it.
  */
-void ssh_session_serve(struct agent *a, int fd);
-void ctl_session_serve(struct agent *a, int fd);
+void ssh_session_serve(struct agent *a, int fd, struct activity *act);
+void ctl_session_serve(struct agent *a, int fd, struct activity *act);
 
 #endif

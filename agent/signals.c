@@ -8,7 +8,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -22,9 +21,12 @@ struct signals {
     bool service;
     pthread_t thread;
     int fd, quit_fd;
+    pid_t parent;
     int parent_fd; /* pidfd, -1: none */
-    atomic_bool quiet;
 };
+
+/* How often to look for the parent on a kernel without pidfd. */
+#define NO_PIDFD_MS 1000
 
 static void reload(struct signals *g)
 {
@@ -69,20 +71,32 @@ static void *signal_thread(void *arg)
                              {.fd = g->quit_fd, .events = POLLIN},
                              {.fd = g->parent_fd, .events = POLLIN}};
         struct signalfd_siginfo info;
+        bool looks = g->parent != 0 && g->parent_fd < 0;
 
-        if (poll(p, 3, -1) < 0 && errno != EINTR)
+        if (poll(p, 3, looks ? NO_PIDFD_MS : -1) < 0 && errno != EINTR)
             return NULL;
         if (p[1].revents != 0)
             return NULL;
-        if (p[2].revents != 0) {
+        if (p[2].revents != 0 || (looks && getppid() != g->parent)) {
             server_stop(g->s);
-            close(g->parent_fd);
+            if (g->parent_fd >= 0)
+                close(g->parent_fd);
             g->parent_fd = -1;
+            g->parent = 0;
         }
-        if ((p[0].revents & POLLIN) != 0 && read(g->fd, &info, sizeof info) == sizeof info &&
-            !g->quiet)
+        if ((p[0].revents & POLLIN) != 0 && read(g->fd, &info, sizeof info) == sizeof info)
             act(g, (int)info.ssi_signo);
     }
+}
+
+static void close_all(struct signals *g)
+{
+    const int fds[] = {g->fd, g->quit_fd, g->parent_fd};
+
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    gpgrt_free(g);
 }
 
 static sigset_t our_signals(void)
@@ -104,6 +118,13 @@ void signals_block(void)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+void signals_unblock(void)
+{
+    sigset_t set = our_signals();
+
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 gpg_error_t signals_start(struct agent *a, struct server *s, bool service, pid_t parent,
                           struct signals **out)
 {
@@ -113,12 +134,12 @@ gpg_error_t signals_start(struct agent *a, struct server *s, bool service, pid_t
 
     if (g == NULL)
         return gpg_error_from_syserror();
-    *g = (struct signals){.a = a, .s = s, .service = service, .parent_fd = -1};
+    *g = (struct signals){.a = a, .s = s, .service = service, .parent = parent, .parent_fd = -1};
     g->fd = signalfd(-1, &set, SFD_CLOEXEC);
     g->quit_fd = eventfd(0, EFD_CLOEXEC);
     if (parent != 0) {
         g->parent_fd = (int)syscall(SYS_pidfd_open, parent, 0);
-        if (g->parent_fd < 0 || getppid() != parent)
+        if (getppid() != parent)
             server_stop(s); /* it is gone already */
     }
     if (g->fd < 0 || g->quit_fd < 0)
@@ -126,17 +147,11 @@ gpg_error_t signals_start(struct agent *a, struct server *s, bool service, pid_t
     else
         rc = pthread_create(&g->thread, NULL, signal_thread, g);
     if (rc != 0) {
-        gpgrt_free(g);
+        close_all(g);
         return gpg_error_from_errno(rc);
     }
     *out = g;
     return 0;
-}
-
-void signals_quiet(struct signals *g)
-{
-    if (g != NULL)
-        g->quiet = true;
 }
 
 void signals_stop(struct signals *g)
@@ -147,9 +162,5 @@ void signals_stop(struct signals *g)
         return;
     if (write(g->quit_fd, &one, sizeof one) == sizeof one)
         pthread_join(g->thread, NULL);
-    close(g->fd);
-    close(g->quit_fd);
-    if (g->parent_fd >= 0)
-        close(g->parent_fd);
-    gpgrt_free(g);
+    close_all(g);
 }

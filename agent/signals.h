@@ -7,15 +7,17 @@
 #include <sys/types.h>
 
 struct signals;
-/* Blocks the signals in the calling thread, and so in all that it starts later: call it before the first one. */
+/* Blocks the signals in the calling thread, and so in all that it starts later: call it before the first one. What comes
+ * meanwhile is acted on once signals_start runs. */
 void signals_block(void);
+/* For the process that becomes another program. */
+void signals_unblock(void);
 /* Starts the thread; what came since signals_block is acted on now. SIGTERM and SIGINT
  * stop S; SIGHUP reloads a SERVICE and stops an ssh-agent-like one; SIGUSR1 drops all added keys. PARENT not 0: its end
  * stops S. */
 gpg_error_t signals_start(struct agent *a, struct server *s, bool service, pid_t parent,
                           struct signals **out);
-/* From now on nothing but the end of the process is acted on: the parts are being taken down. */
-void signals_quiet(struct signals *g);
+/* Ends the thread, so that S and the agent's parts can be taken down; the signals stay blocked. NULL is fine. */
 void signals_stop(struct signals *g);
 
 #endif

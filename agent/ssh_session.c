@@ -5,12 +5,10 @@
 #include "agent/hotplug.h"
 #include "agent/lock.h"
 #include "agent/server.h"
+#include "agent/ssh_wire.h"
 
-#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* How long the first list of a fresh agent waits for readers that were there at start-up. */
 #define SETTLE_MS 1500
@@ -18,84 +16,10 @@
 struct session {
     struct agent *a;
     struct origin origin;
+    struct ssh_wire wire;
     struct buf reply;
+    bool bind_failed; /* and the log was told */
 };
-
-/* --- the wire -------------------------------------------------------------------------------------------------------- */
-
-/* False at the end of the stream or a broken connection. */
-static bool read_all(int fd, uint8_t *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t got = read(fd, p, n);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return false;
-        p += got;
-        n -= (size_t)got;
-    }
-    return true;
-}
-
-static bool write_all(int fd, const uint8_t *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t put = send(fd, p, n, MSG_NOSIGNAL);
-
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return false;
-        p += put;
-        n -= (size_t)put;
-    }
-    return true;
-}
-
-/* Messages that carry private keys, PINs or passphrases are read into secure memory from their second byte on. */
-static bool is_secret(uint8_t type)
-{
-    switch (type) {
-    case SSH_AGENTC_ADD_IDENTITY:
-    case SSH_AGENTC_ADD_ID_CONSTRAINED:
-    case SSH_AGENTC_ADD_SMARTCARD_KEY:
-    case SSH_AGENTC_ADD_SMARTCARD_KEY_CONSTRAINED:
-    case SSH_AGENTC_REMOVE_SMARTCARD_KEY:
-    case SSH_AGENTC_LOCK:
-    case SSH_AGENTC_UNLOCK:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* One message (type and body) into MSG; false ends the connection. */
-static bool read_message(int fd, struct buf *msg)
-{
-    uint8_t head[5], chunk[4096];
-    struct rd r = rd_of(head, sizeof head);
-    uint32_t len;
-
-    if (!read_all(fd, head, sizeof head) || rd_u32(&r, &len) != 0 || len < 1 ||
-        len > SSH_AGENT_MAX_MESSAGE)
-        return false;
-    buf_free(msg);
-    msg->secure = is_secret(head[4]);
-    buf_put_u8(msg, head[4]);
-    for (len--; len > 0;) {
-        size_t n = len < sizeof chunk ? len : sizeof chunk;
-
-        if (!read_all(fd, chunk, n))
-            break;
-        buf_put(msg, chunk, n);
-        len -= (uint32_t)n;
-    }
-    if (msg->secure)
-        explicit_bzero(chunk, sizeof chunk);
-    return len == 0 && buf_err(msg) == 0;
-}
 
 /* --- handlers ---------------------------------------------------------------------------------------------------------- */
 
@@ -116,6 +40,16 @@ static void need_requester(struct session *s)
         s->origin.who = NULL;
 }
 
+/* What a list of all of them takes at most. */
+static size_t list_size(const struct keyring_snapshot *snap)
+{
+    size_t n = 16;
+
+    for (size_t i = 0; i < snap->n && n < SSH_AGENT_MAX_MESSAGE; i++)
+        n += 8 + snap->ids[i]->key->blob_len + strlen(snap->ids[i]->comment);
+    return n < SSH_AGENT_MAX_MESSAGE ? n : SSH_AGENT_MAX_MESSAGE;
+}
+
 static gpg_error_t on_list(struct session *s, struct ssh_agent_msg *m)
 {
     const struct keyring_snapshot *snap;
@@ -130,14 +64,20 @@ static gpg_error_t on_list(struct session *s, struct ssh_agent_msg *m)
     snap = keyring_get(s->a->keyring);
     if (snap == NULL)
         return gpg_error(GPG_ERR_ENOMEM);
+    if (!wire_hold(&s->wire, list_size(snap))) {
+        keyring_put(snap);
+        return gpg_error(GPG_ERR_LIMIT_REACHED);
+    }
     visible = gpgrt_calloc(snap->n + 1, sizeof *visible);
     if (visible != NULL)
         broker_list_ssh(s->a, &s->origin, snap, visible, &n);
     ssh_agent_list_begin(&list, &s->reply);
-    for (size_t i = 0; i < n && i < SSH_AGENT_MAX_IDENTITIES; i++)
+    for (size_t i = 0; i < n; i++)
         ssh_agent_list_add(&list, rd_of(visible[i]->key->blob, visible[i]->key->blob_len),
                            visible[i]->comment);
     ssh_agent_list_end(&list);
+    if (list.full)
+        limits_reached(s->a->limits, LIMIT_LIST);
     gpgrt_free(visible);
     keyring_put(snap);
     return 0;
@@ -192,14 +132,14 @@ static gpg_error_t on_lock(struct session *s, struct ssh_agent_msg *m)
 {
     gpg_error_t err = local_only(s);
 
-    return done(s, err != 0 ? err : lock_passphrase(s->a, m->u.lock.passphrase));
+    return done(s, err != 0 ? err : lock_passphrase(s->a, s->origin.fd, m->u.lock.passphrase));
 }
 
 static gpg_error_t on_unlock(struct session *s, struct ssh_agent_msg *m)
 {
     gpg_error_t err = local_only(s);
 
-    return done(s, err != 0 ? err : unlock_passphrase(s->a, m->u.lock.passphrase));
+    return done(s, err != 0 ? err : unlock_passphrase(s->a, s->origin.fd, m->u.lock.passphrase));
 }
 
 static gpg_error_t on_smartcard(struct session *s, struct ssh_agent_msg *m)
@@ -221,8 +161,10 @@ static gpg_error_t on_extension(struct session *s, struct ssh_agent_msg *m)
         gpg_error_t err = binds_add(&s->origin, m->u.ext.body);
 
         /* Recorded while locked too: a channel opened meanwhile must not pass for a local one later. */
-        if (err != 0)
+        if (err != 0 && !s->bind_failed) {
             gpgrt_log_info("session-bind refused: %s\n", gpg_strerror(err));
+            s->bind_failed = true;
+        }
         ssh_agent_put_simple(&s->reply, err == 0 ? SSH_AGENT_SUCCESS : SSH_AGENT_EXTENSION_FAILURE);
         return 0;
     }
@@ -281,13 +223,16 @@ out:
     return err;
 }
 
-void ssh_session_serve(struct agent *a, int fd)
+void ssh_session_serve(struct agent *a, int fd, struct activity *act)
 {
     static atomic_uint_fast64_t connections;
     struct session s = {.a = a, .origin = {.id = ++connections, .fd = fd}};
     struct buf msg = BUF_INIT;
+    bool goes_on = true;
 
-    while (read_message(fd, &msg)) {
+    s.wire = (struct ssh_wire){
+        .fd = fd, .limits = a->limits, .act = act, .timeout_s = a->settings->message_timeout};
+    while (goes_on && wire_read(&s.wire, &msg) && activity_begin(act)) {
         gpg_error_t err;
 
         buf_reset(&s.reply);
@@ -296,12 +241,17 @@ void ssh_session_serve(struct agent *a, int fd)
             buf_free(&s.reply);
             ssh_agent_put_simple(&s.reply, SSH_AGENT_FAILURE);
         }
-        if (!write_all(fd, s.reply.data, s.reply.len))
-            break;
+        activity_end(act);
+        if (msg.secure)
+            buf_free(&msg);
+        goes_on = wire_write(&s.wire, buf_rd(&s.reply));
+        wire_release(&s.wire, &msg, &s.reply);
     }
     grants_drop_origin(a->grants, s.origin.id);
     binds_clear(&s.origin);
     requester_free(s.origin.who);
     buf_free(&s.reply);
     buf_free(&msg);
+    wire_release(&s.wire, &msg, &s.reply);
+    explicit_bzero(s.wire.in, sizeof s.wire.in);
 }

@@ -380,7 +380,7 @@ gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *in)
         return err;
     j->w = w;
     pthread_mutex_lock(&t->mutex);
-    err = enqueue(t, j, false);
+    err = enqueue(t, j, in->verb == TOKEN_DELKEY || in->verb == TOKEN_DELALL);
     pthread_mutex_unlock(&t->mutex);
     if (err == 0) {
         err = attend(t, w, j, in, &pin_err);

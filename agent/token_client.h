@@ -97,7 +97,7 @@ struct token_job {
     bool pin_typed, pin_cached, touched; /* from SHOWN */
 };
 
-/* Runs J on T: queues it, waits with W (whose deadline and cancellation apply), gives results. The
+/* Runs J on T: queues it (what wipes goes first), waits with W (whose deadline and cancellation apply), gives results. The
  * caller owns J->result (buf_free) and initialises J with zeroes. After an error from W the job
  * goes on in the background only to be thrown away. Errors of the token come as they are
  * (GPG_ERR_BAD_PIN, GPG_ERR_PIN_BLOCKED, GPG_ERR_CARD_REMOVED, GPG_ERR_TIMEOUT for a touch not

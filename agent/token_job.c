@@ -3,33 +3,23 @@
 #include "proto/token_protocol.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define MAX_RESULT 65536u
 #define MAX_KEYS   4096u
-#define SETTLE_MS  200
 
 /* --- cancelling ---------------------------------------------------------------------------------- */
 
 void channel_cancel(struct channel *ch)
 {
-    uint8_t octet = (uint8_t)ch->index;
+    uint8_t octets[TOKEN_CANCEL_OCTETS] = {(uint8_t)ch->index, (uint8_t)(ch->number >> 24),
+                                           (uint8_t)(ch->number >> 16), (uint8_t)(ch->number >> 8),
+                                           (uint8_t)ch->number};
 
-    ch->cancel_sent = true;
-    while (write(ch->t->cancel_fd, &octet, 1) < 0 && errno == EINTR)
+    /* Few octets go into a pipe whole or not at all. */
+    while (write(ch->t->cancel_fd, octets, sizeof octets) < 0 && errno == EINTR)
         continue;
-}
-
-void channel_settle_cancel(struct channel *ch)
-{
-    int64_t until = monotonic_ms() + SETTLE_MS;
-    int unread = 0;
-
-    while (ioctl(ch->t->cancel_fd, FIONREAD, &unread) == 0 && unread > 0 && monotonic_ms() < until)
-        (void)poll(NULL, 0, 1);
 }
 
 /* --- what comes from the process ------------------------------------------------------------------- */
@@ -214,8 +204,10 @@ gpg_error_t job_carry_out(struct channel *ch, struct job *j)
 {
     const struct conversation_handlers h = {
         .data = on_data, .inquire = on_inquire, .status = on_status, .arg = ch};
-    const char *line = buf_cstr(&j->line);
+    const char *line;
 
+    field_put_int(&j->line, "job", (long)ch->number);
+    line = buf_cstr(&j->line);
     if (line == NULL) {
         j->err = buf_err(&j->line);
         return 0;

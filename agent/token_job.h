@@ -49,8 +49,8 @@ struct channel {
     int fd;     /* handed over to CONV by the worker */
     int own_fd; /* a copy that stays: to hang up while the worker reads */
     struct conversation conv;
-    struct job *job;  /* running now */
-    bool cancel_sent; /* during the last job */
+    struct job *job; /* running now */
+    uint32_t number; /* the last job's: names it when it is cancelled */
 };
 
 struct token {
@@ -85,8 +85,6 @@ gpg_error_t token_gone_error(const struct token *t);
 gpg_error_t job_carry_out(struct channel *ch, struct job *j);
 /* Tells the process to give up what CH is doing. The token's mutex is held. */
 void channel_cancel(struct channel *ch);
-/* Waits until the process has taken notice of earlier cancels, lest one hits the next job. */
-void channel_settle_cancel(struct channel *ch);
 /* The end of a token process: nothing more is accepted, everything fails. Any thread, no lock held. */
 void token_fail(struct token *t);
 

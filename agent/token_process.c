@@ -167,7 +167,7 @@ static struct job *next_job(struct channel *ch)
         t->nqueued--;
         j->state = JOB_RUNNING;
         ch->job = j;
-        ch->cancel_sent = false;
+        ch->number++;
         if (j->w != NULL && j->told_queue)
             wait_wake(j->w);
     }
@@ -182,7 +182,6 @@ static void *worker(void *arg)
     struct job *j;
     gpg_error_t err;
     int fd = ch->fd;
-    bool cancelled;
 
     ch->fd = -1;
     err = conversation_open(&ch->conv, fd, wait_for_process, ch);
@@ -190,11 +189,8 @@ static void *worker(void *arg)
         err = job_carry_out(ch, j);
         pthread_mutex_lock(&t->mutex);
         ch->job = NULL;
-        cancelled = ch->cancel_sent;
         job_finish(j, err != 0 ? token_gone_error(t) : j->err);
         pthread_mutex_unlock(&t->mutex);
-        if (err == 0 && cancelled)
-            channel_settle_cancel(ch);
     }
     if (err != 0 && !token_gone(t))
         gpgrt_log_error("token process %s: channel %u: %s\n", t->kind, ch->index,

@@ -1,9 +1,9 @@
 /* latchkey-token: one process for one interface of a token. */
+#include "devices/key_memory.h"
 #include "devices/token_server.h"
 #include "devices/watch_pcsc.h"
 
 #include <assuan.h>
-#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +18,9 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
 #endif
+
+/* Some hundreds of software keys; beyond that libgcrypt goes on in memory that is not locked. */
+#define SECURE_MEMORY 1048576
 
 const struct driver *const drivers[] = {&driver_software, &driver_pcsc, NULL};
 
@@ -45,13 +48,13 @@ static void harden(void)
 
 static void init_libraries(void)
 {
+    (void)key_memory_init();
     gcry_check_version(NULL);
     gcry_control(GCRYCTL_SUSPEND_SECMEM_WARN);
-    gcry_control(GCRYCTL_INIT_SECMEM, 262144, 0);
+    gcry_control(GCRYCTL_INIT_SECMEM, SECURE_MEMORY, 0);
     gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, 65536, 0);
     gcry_control(GCRYCTL_RESUME_SECMEM_WARN);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
-    (void)CRYPTO_secure_malloc_init(1u << 20, 32);
     assuan_set_gpg_err_source(GPG_ERR_SOURCE_DEFAULT);
     gpgrt_log_set_prefix("latchkey-token", GPGRT_LOG_WITH_PREFIX | GPGRT_LOG_WITH_PID);
 }

@@ -1,4 +1,4 @@
-/* Keys in memory: the embedded default that needs no hardware. Private halves live in libcrypto's secure heap. */
+/* Keys in memory: the embedded default that needs no hardware. Private halves live in locked memory (key_memory.h). */
 #include "devices/driver.h"
 #include "devices/software_key.h"
 #include "proto/token_protocol.h"
@@ -9,7 +9,7 @@
 
 struct entry {
     struct software_key *key;
-    char *id; /* keygrip in hex */
+    char *id; /* keygrip in hex and a number: the same key added again is another entry */
     char *comment;
     atomic_int refs; /* a signature under way outlives the key's removal */
     struct entry *next;
@@ -17,6 +17,7 @@ struct entry {
 
 struct store {
     pthread_rwlock_t lock;
+    atomic_ulong added; /* so far */
     struct entry *entries;
 };
 
@@ -150,6 +151,7 @@ static gpg_error_t add_key(void *state, struct rd body, const char *comment, str
 {
     struct store *s = state;
     struct entry *e = gpgrt_calloc(1, sizeof *e);
+    char *grip;
     gpg_error_t err;
 
     if (e == NULL)
@@ -158,7 +160,10 @@ static gpg_error_t add_key(void *state, struct rd body, const char *comment, str
     err = software_key_new(body, &e->key);
     if (err != 0)
         goto out;
-    e->id = hex_encode(software_key_public(e->key)->grip, 20);
+    grip = hex_encode(software_key_public(e->key)->grip, 20);
+    if (grip != NULL)
+        e->id = gpgrt_bsprintf("%s-%lu", grip, ++s->added);
+    gpgrt_free(grip);
     e->comment = gpgrt_strdup(comment);
     if (e->id == NULL || e->comment == NULL) {
         err = gpg_error_from_syserror();
@@ -167,7 +172,6 @@ static gpg_error_t add_key(void *state, struct rd body, const char *comment, str
     err = put_entry(line, e);
     if (err != 0)
         goto out;
-    (void)delete_key(s, e->id); /* the same key again replaces the old one */
     pthread_rwlock_wrlock(&s->lock);
     e->next = s->entries;
     s->entries = e;

@@ -1,5 +1,7 @@
 #include "devices/software_key.h"
 
+#include "devices/key_memory.h"
+
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
@@ -369,8 +371,11 @@ gpg_error_t software_key_new(struct rd body, struct software_key **out)
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
     if (types[i].cert)
         err = public_of_cert(&body, &k.pub);
+    /* What libcrypto works out from a key to use it faster (RSA: on the first signature) is as secret as the key. */
+    key_memory_begin();
     if (err == 0)
         err = types[i].read(&body, &k.pub, &k.pkey);
+    key_memory_end();
     if (err == 0)
         err = rd_end(&body);
     made = err == 0 ? gpgrt_calloc(1, sizeof *made) : NULL;

@@ -23,7 +23,7 @@ struct server {
     const struct driver *d;
     void *state;
     unsigned nchannels;
-    atomic_bool canceled[MAX_CHANNELS];
+    atomic_uint canceled[MAX_CHANNELS]; /* number of the last command to be called off */
     atomic_uint open_channels;
     atomic_uint failure; /* gpg_error_t that ends the process */
 };
@@ -31,6 +31,7 @@ struct server {
 struct channel {
     struct server *s;
     unsigned index;
+    unsigned job; /* number of the command being carried out */
     assuan_context_t ctx;
     pthread_t thread;
 };
@@ -64,13 +65,20 @@ static gpg_error_t inquire(struct channel *c, const char *line, size_t max, bool
     return err != 0 ? err : buf_err(out);
 }
 
+static bool was_canceled(void *arg)
+{
+    struct channel *c = arg;
+
+    return c->job != 0 && c->s->canceled[c->index] == c->job;
+}
+
 static gpg_error_t ask_pin(void *arg, const struct pin_request *q, struct buf *pin)
 {
     struct channel *c = arg;
     struct buf line = BUF_INIT;
     gpg_error_t err;
 
-    if (c->s->canceled[c->index])
+    if (was_canceled(c))
         return gpg_error(GPG_ERR_CANCELED);
     field_put(&line, "ref", q->ref);
     field_put_int(&line, "tries", q->tries);
@@ -103,13 +111,6 @@ static void tell_touch(void *arg, bool waiting)
     (void)assuan_write_status(c->ctx, "TOUCH", waiting ? "wait" : "done");
 }
 
-static bool was_canceled(void *arg)
-{
-    struct channel *c = arg;
-
-    return c->s->canceled[c->index];
-}
-
 static gpg_error_t tell_shown(struct channel *c, const struct driver_op *op)
 {
     struct buf line = BUF_INIT;
@@ -130,11 +131,13 @@ static gpg_error_t tell_shown(struct channel *c, const struct driver_op *op)
 static gpg_error_t parse_op(struct channel *c, const char *line, const struct driver_io *io,
                             struct driver_op *op, char **key_id, char **use)
 {
-    long hash = 0, flag = 0;
+    long hash = 0, flag = 0, job = 0;
     gpg_error_t err;
 
     *op = (struct driver_op){.io = io};
-    c->s->canceled[c->index] = false;
+    if ((err = field_get_int(line, "job", 0, &job)) != 0)
+        return err;
+    c->job = (unsigned)job;
     if ((err = field_get(line, "key", key_id)) != 0 || (err = field_get(line, "use", use)) != 0 ||
         (err = field_get_int(line, "hash", 0, &hash)) != 0 ||
         (err = field_get_int(line, "pin-age", 0, &op->pin_age)) != 0 ||
@@ -407,22 +410,34 @@ static void *channel_thread(void *arg)
     return NULL;
 }
 
-static void *cancel_thread(void *arg)
+static bool read_cancel(int fd, uint8_t octets[TOKEN_CANCEL_OCTETS])
 {
-    struct server *s = arg;
-    int fd = TOKEN_FIRST_FD + (int)s->nchannels;
-    uint8_t k;
-
-    for (;;) {
-        ssize_t n = read(fd, &k, 1);
+    for (size_t got = 0; got < TOKEN_CANCEL_OCTETS;) {
+        ssize_t n = read(fd, octets + got, TOKEN_CANCEL_OCTETS - got);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return NULL;
-        if (k < s->nchannels)
-            s->canceled[k] = true;
+            return false;
+        got += (size_t)n;
     }
+    return true;
+}
+
+static void *cancel_thread(void *arg)
+{
+    struct server *s = arg;
+    int fd = TOKEN_FIRST_FD + (int)s->nchannels;
+    uint8_t octets[TOKEN_CANCEL_OCTETS];
+
+    while (read_cancel(fd, octets)) {
+        struct rd r = rd_of(octets + 1, sizeof octets - 1);
+        uint32_t job;
+
+        if (octets[0] < s->nchannels && rd_u32(&r, &job) == 0)
+            s->canceled[octets[0]] = job;
+    }
+    return NULL;
 }
 
 gpg_error_t token_server_run(const struct driver *d, const char *arg, unsigned nchannels)

@@ -3,6 +3,7 @@
 #include "policy/file.h"
 #include "policy/rules.h"
 
+#include <limits.h>
 #include <string.h>
 #include <strings.h>
 
@@ -17,6 +18,7 @@ struct loading {
 enum form {
     FORM_YESNO,
     FORM_DURATION,
+    FORM_NUMBER,
     FORM_PATH,
     FORM_TEXT,
     FORM_WORD_OR_PATH,
@@ -49,13 +51,29 @@ static const struct {
     {"Emulator", FORM_PAIRS, offsetof(struct settings, emulators),
      offsetof(struct settings, nemulators), NULL},
     {"Drivers", FORM_LIST, offsetof(struct settings, drivers), 0, NULL},
+    {"MaxClients", FORM_NUMBER, offsetof(struct settings, max_clients), 0, NULL},
+    {"MaxKeys", FORM_NUMBER, offsetof(struct settings, max_keys), 0, NULL},
+    {"MaxMemory", FORM_NUMBER, offsetof(struct settings, max_memory), 0, NULL},
+    {"MessageTimeout", FORM_DURATION, offsetof(struct settings, message_timeout), 0, NULL},
 };
 #define NTABLE (sizeof table / sizeof table[0])
+
+/* Values that make sense; where there is none, any does. */
+static const struct {
+    size_t offset;
+    unsigned min, max;
+} ranges[] = {
+    {offsetof(struct settings, max_clients), 16, 65536},
+    {offsetof(struct settings, max_keys), 1, 2048},
+    {offsetof(struct settings, max_memory), 4u << 20, 1u << 30},
+    {offsetof(struct settings, message_timeout), 1, 86400},
+};
 
 static const char *const keywords[] = {
     "LockOnUnplug",  "LockOnSleep", "LockOnScreenLock", "LockAfter", "OnUnplug",
     "ReloadConfirm", "Pinentry",    "GpgSocket",        "SshSocket", "AuditLog",
-    "Certificate",   "Identity",    "Emulator",         "Drivers",   NULL};
+    "Certificate",   "Identity",    "Emulator",         "Drivers",   "MaxClients",
+    "MaxKeys",       "MaxMemory",   "MessageTimeout",   NULL};
 
 static char *resolved(const struct loading *ld, const char *s)
 {
@@ -112,6 +130,50 @@ static bool yes_no(const struct loading *ld, const struct line *l, const char *y
     return true;
 }
 
+/* Digits, and K, M or G behind them for powers of 1024. */
+static bool parse_number(const char *s, unsigned *out)
+{
+    static const char units[] = "kmg";
+    const char *unit;
+    uint64_t n = 0;
+
+    if (*s < '0' || *s > '9')
+        return false;
+    for (; *s >= '0' && *s <= '9' && n <= UINT_MAX; s++)
+        n = n * 10 + (uint64_t)(*s - '0');
+    if (*s != '\0' && s[1] == '\0' && (unit = strchr(units, *s | 0x20)) != NULL) {
+        n <<= 10 * (unit - units + 1);
+        s++;
+    }
+    if (*s != '\0' || n > UINT_MAX)
+        return false;
+    *out = (unsigned)n;
+    return true;
+}
+
+static void set_number(const struct loading *ld, const struct line *l, size_t i, unsigned *to)
+{
+    const struct word *w = &l->words[1];
+    bool duration = table[i].form == FORM_DURATION;
+    unsigned n;
+
+    if (duration ? policy_parse_duration(w->text, &n) != 0 : !parse_number(w->text, &n)) {
+        report(ld->r, l, w->column,
+               duration ? "\"%s\" is no duration: write 15s, 10m, 2h or seconds"
+                        : "\"%s\" is no number: write 4096, or 16K, 64M",
+               w->text);
+        return;
+    }
+    for (size_t k = 0; k < sizeof ranges / sizeof ranges[0]; k++) {
+        if (ranges[k].offset != table[i].offset || (n >= ranges[k].min && n <= ranges[k].max))
+            continue;
+        report(ld->r, l, w->column, "%s is from %u to %u", table[i].name, ranges[k].min,
+               ranges[k].max);
+        return;
+    }
+    *to = n;
+}
+
 static void set_text(const struct loading *ld, char **to, const char *s)
 {
     gpgrt_free(*to);
@@ -140,9 +202,8 @@ static void apply(const struct loading *ld, const struct line *l, size_t i)
         yes_no(ld, l, "token", "agent", (bool *)base);
         break;
     case FORM_DURATION:
-        if (policy_parse_duration(w->text, (unsigned *)(void *)base) != 0)
-            report(ld->r, l, w->column, "\"%s\" is no duration: write 15s, 10m, 2h or seconds",
-                   w->text);
+    case FORM_NUMBER:
+        set_number(ld, l, i, (unsigned *)(void *)base);
         break;
     case FORM_WORD_OR_PATH:
         if (w->text[0] != '/' && strncmp(w->text, "~/", 2) != 0 &&
@@ -205,6 +266,10 @@ static gpg_error_t begin(struct settings **out)
     if (s == NULL)
         return gpg_error_from_syserror();
     s->lock_on_sleep = s->lock_on_screen_lock = s->reload_confirm = true;
+    s->max_clients = 4096;
+    s->max_keys = 2048;
+    s->max_memory = 128u << 20;
+    s->message_timeout = 60;
     *out = s;
     return 0;
 }

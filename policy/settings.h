@@ -21,6 +21,11 @@ struct settings {
     } * identities, *emulators; /* URI CURVE, KIND ADDRESS */
     size_t nidentities, nemulators;
     char **drivers; /* NULL: all; else names, NULL-ended */
+    /* what clients together may take */
+    unsigned max_clients;     /* connections, default 4096 */
+    unsigned max_keys;        /* added by clients, default 2048 */
+    unsigned max_memory;      /* octets of messages and objects under way, default 128 MiB */
+    unsigned message_timeout; /* seconds from a message's first octet to its last, default 60 */
 };
 
 /* Reads /etc's file, then the person's (whose values win). Missing files are no error. Ownership and mode rules as for

@@ -332,8 +332,6 @@ void ssh_agent_list_add(struct ssh_agent_list *l, struct rd key_blob, const char
         return;
     /* A client that finds more drops the connection, and the person is left without any key. */
     if (l->n == SSH_AGENT_MAX_IDENTITIES || more > SSH_AGENT_MAX_MESSAGE - used) {
-        if (!l->full)
-            gpgrt_log_info("the list of keys is full after %u of them\n", (unsigned)l->n);
         l->full = true;
         return;
     }

@@ -6,8 +6,9 @@
  *   KIND "pcsc" ARG = reader name      one PC/SC reader and its card's applications
  *   KIND "watch-pcsc"                  no channels: prints reader events (see TOKEN_WATCH_*) to descriptor 3
  * Descriptors: 3 .. 3+N-1 are connected AF_UNIX stream sockets, one Assuan channel each; 3+N is the read end of a pipe:
- * one octet k cancels what channel k is doing (as far as the device can be cancelled). stderr is the log. The process
- * ends when all its channels are closed, when its card or reader goes, or at SIGTERM.
+ * five octets, a channel k and a number n (big-endian), cancel the command job=n of channel k, whether it has come, runs or
+ * is still to come (as far as the device can be cancelled); one that is over is not affected, and neither is the next.
+ * stderr is the log. The process ends when all its channels are closed, when its card or reader goes, or at SIGTERM.
  *
  * Arguments and status fields are NAME=VALUE, percent-escaped (%XX for blank, %, control characters and non-ASCII),
  * separated by one blank; unknown names are ignored by both sides. Flags have the value 1.
@@ -27,11 +28,12 @@
  *                           a PIN verification by itself (unlock); SHOWN line.
  *   FORGET                  wipe the cached PIN, log the card out (best effort), forget presence.
  *   ADDKEY comment=C        software only: INQUIRE KEY gets the private part of ADD_IDENTITY (PROTOCOL.agent) in
- *                           confidential mode; answers a KEY status line. A key that is there is replaced.
+ *                           confidential mode; answers a KEY status line, with an id of its own even if the key was added before.
  *   DELKEY key=ID | DELALL  software only.
  *
  * Arguments:
- *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex (software)
+ *   job      the command's number on its channel, with every verb: for cancelling
+ *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex and a number (software)
  *   use      text of the use for the driver's log only
  *   pin-age  greatest age in seconds of the PIN verification that may serve; -1: any age since the last FORGET;
  *            0: typed for this operation
@@ -65,6 +67,7 @@
 
 #define TOKEN_PROTOCOL_VERSION 1
 #define TOKEN_FIRST_FD         3
+#define TOKEN_CANCEL_OCTETS    5
 
 #define TOKEN_VERB_LEARN   "LEARN"
 #define TOKEN_VERB_SIGN    "SIGN"

@@ -826,7 +826,8 @@ static void answer(struct emu *e, struct buf *resp, size_t le)
 
     buf_put(resp, e->pending.data, n);
     left = e->pending.len - n;
-    memmove(e->pending.data, e->pending.data + n, left);
+    if (left > 0)
+        memmove(e->pending.data, e->pending.data + n, left);
     e->pending.len = left;
     put_sw(resp, left == 0 ? OK : 0x6100u | (left > 255 ? 0 : (unsigned)left));
 }

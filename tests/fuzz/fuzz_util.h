@@ -16,6 +16,7 @@ static inline void fuzz_init(void)
     done = 1;
     (void)gcry_check_version(NULL);
     gcry_control(GCRYCTL_INIT_SECMEM, 65536, 0);
+    gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, 524288, 0);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
 }
 

@@ -4,6 +4,7 @@
 #include "agent/grants.h"
 #include "agent/hotplug.h"
 #include "agent/known_hosts.h"
+#include "agent/limits.h"
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
 #include "agent/prompt.h"
@@ -152,8 +153,8 @@ gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *j)
     gpg_error_t err = 0;
 
     (void)t;
-    (void)w;
     world.runs++;
+    world.client_fd_seen = w->client_fd;
     world.job = *j;
     if (world.meanwhile != NULL)
         world.meanwhile();
@@ -231,6 +232,18 @@ struct token *hotplug_software(struct hotplug *h)
 {
     (void)h;
     return (struct token *)&world;
+}
+
+void hotplug_wipe_added(struct hotplug *h, const char *id)
+{
+    (void)h;
+    snprintf(world.wiped, sizeof world.wiped, "%s", id);
+}
+
+void limits_reached(struct limits *l, enum limit which)
+{
+    (void)l;
+    (void)which;
 }
 
 bool hotplug_key_was_verified(struct hotplug *h, const struct token_info *i, const char *id)
@@ -359,8 +372,13 @@ const struct identity *keyring_find_blob(const struct keyring_snapshot *s, struc
 }
 
 gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
-                        const char *comment, struct key_constraints *c, int64_t life_ms)
+                        const char *comment, struct key_constraints *c, int64_t life_ms,
+                        char **unused)
 {
+    *unused = NULL;
+    if (world.full != 0)
+        return world.full;
+    world.added++;
     (void)k;
     (void)t;
     (void)key;
@@ -368,6 +386,16 @@ gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, con
     (void)comment;
     (void)c;
     (void)life_ms;
+    return 0;
+}
+
+gpg_error_t keyring_room(struct keyring *k, const struct key *key, const char *comment,
+                         const struct key_constraints *c)
+{
+    (void)k;
+    (void)key;
+    (void)comment;
+    (void)c;
     return 0;
 }
 

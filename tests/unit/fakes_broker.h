@@ -38,7 +38,11 @@ struct world {
     unsigned locks;
     void (*meanwhile)(void); /* called while the token works, and while a dialog stands */
     gpg_error_t audit_error;
-    json_t *record; /* the last one */
+    unsigned added;     /* keys that got into the keyring */
+    gpg_error_t full;   /* .. unless this */
+    char wiped[64];     /* id of the last key wiped in the software token */
+    int client_fd_seen; /* by the token's last job */
+    json_t *record;     /* the last one */
 };
 extern struct world world;
 

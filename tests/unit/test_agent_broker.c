@@ -8,6 +8,8 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static gpg_err_code_t auth(bool hostbound)
 {
@@ -610,6 +612,77 @@ START_TEST(keys_hidden_by_policy)
 }
 END_TEST
 
+/* The world's key, added by a client. */
+static gpg_err_code_t add_again(void)
+{
+    struct ssh_agent_msg add = {.type = SSH_AGENTC_ADD_IDENTITY};
+
+    add.u.add.key = world.id.key;
+    add.u.add.comment = (char *)(uintptr_t) "again";
+    add.u.add.private_part = rd_of("secret", 6);
+    return gpg_err_code(broker_add_ssh(&world.agent, &world.origin, &add));
+}
+
+START_TEST(keys_are_added_whole_or_not)
+{
+    int fds[2];
+
+    world_new("", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    world.origin.fd = fds[0];
+    ck_assert_int_eq(add_again(), 0);
+    ck_assert_uint_eq(world.added, 1);
+    ck_assert_int_eq(world.client_fd_seen, -1); /* no hang-up stops it half-way */
+    ck_assert_str_eq(world.wiped, "");
+    world.full = gpg_error(GPG_ERR_TOO_MANY);
+    ck_assert_int_eq(add_again(), GPG_ERR_TOO_MANY);
+    ck_assert_str_eq(world.wiped, "abc");
+    world.full = 0;
+    world.wiped[0] = '\0';
+    world.audit_error = gpg_error(GPG_ERR_ENOSPC);
+    ck_assert_int_eq(add_again(), GPG_ERR_ENOSPC);
+    ck_assert_str_eq(world.wiped, "abc");
+    ck_assert_uint_eq(world.added, 1);
+    close(fds[0]);
+    close(fds[1]);
+    world_free();
+}
+END_TEST
+
+/* Under constraints for another host than the connection is bound to, a key is neither replaced nor removed. */
+START_TEST(hidden_keys_are_not_touched)
+{
+    struct dest_key other = {0};
+    struct dest_constraint d = {
+        .to = {.hostname = (char *)(uintptr_t) "other.example", .keys = &other, .nkeys = 1}};
+    struct rd blob;
+
+    world_new("", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    blob = rd_of(world.id.key->blob, world.id.key->blob_len);
+    other.key = world.id.key; /* any that is not the host's */
+    world.id.added = true;
+    world.id.constraints = (struct key_constraints){.dest = &d, .ndest = 1};
+    ck_assert_int_eq(add_again(), 0); /* unbound: local use */
+    world_bind(false);
+    ck_assert_int_eq(add_again(), GPG_ERR_FORBIDDEN);
+    ck_assert_uint_eq(world.added, 1);
+    ck_assert_int_eq(gpg_err_code(broker_remove_ssh(&world.agent, &world.origin, blob)),
+                     GPG_ERR_NOT_FOUND);
+    other.key = world.host;
+    ck_assert_int_eq(add_again(), 0);
+    ck_assert_int_eq(gpg_err_code(broker_remove_ssh(&world.agent, &world.origin, blob)), 0);
+    world_free();
+    /* A bind that was tried and failed hides it too. */
+    world_new("", "software", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    other.key = world.host;
+    world.id.added = true;
+    world.id.constraints = (struct key_constraints){.dest = &d, .ndest = 1};
+    world.origin.bind_attempted = true;
+    ck_assert_int_eq(add_again(), GPG_ERR_FORBIDDEN);
+    world_free();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("agent broker");
@@ -658,6 +731,8 @@ int main(void)
     tcase_add_test(t, passphrase_lock_refuses_all);
     tcase_add_test(t, gpg_key_makes_no_ssh_login);
     tcase_add_test(t, keys_hidden_by_policy);
+    tcase_add_test(t, keys_are_added_whole_or_not);
+    tcase_add_test(t, hidden_keys_are_not_touched);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

@@ -548,11 +548,12 @@ START_TEST(software_comes_back)
     gcry_sexp_t sexp;
     struct buf b = BUF_INIT;
     struct key *k;
+    char *replaced;
 
     ck_assert_uint_eq(hex_decode(key_hex(), &b), 0);
     ck_assert_uint_eq(gcry_sexp_new(&sexp, b.data, b.len, 0), 0);
     ck_assert_uint_eq(key_from_sexp(sexp, false, &k), 0);
-    ck_assert_uint_eq(keyring_add(a.keyring, t, k, "id", "c", &c, 0), 0);
+    ck_assert_uint_eq(keyring_add(a.keyring, t, k, "id", "c", &c, 0, &replaced), 0);
     ck_assert_uint_eq(keys(), 1);
     token_fail(t);
     until(keys() == 0);

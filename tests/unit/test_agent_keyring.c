@@ -52,6 +52,7 @@ static int fake_token(char *arg)
 static gcry_sexp_t publics[NKEYS];
 static char *hex[NKEYS];
 static struct keyring *ring;
+static char *replaced; /* what the last add told of the software token */
 
 static void make_keys(void)
 {
@@ -136,7 +137,11 @@ static gpg_error_t add(struct token *t, int i, const char *id, bool confirm, int
 {
     struct key_constraints c = {.confirm = confirm};
     struct key *k = key(i);
-    gpg_error_t err = keyring_add(ring, t, k, id, "added", &c, life_ms);
+    gpg_error_t err;
+
+    gpgrt_free(replaced);
+    replaced = NULL;
+    err = keyring_add(ring, t, k, id, "added", &c, life_ms, &replaced);
 
     ck_assert(err != 0 || !c.confirm);
     key_unref(k);
@@ -346,6 +351,57 @@ START_TEST(added_keys_go_with_their_token)
 }
 END_TEST
 
+/* Which key of the software token nobody uses any more, so that its secret can be wiped. */
+START_TEST(replaced_keys_are_told)
+{
+    struct token *soft = card("software", "x", 3, "");
+    char *id = NULL;
+
+    ck_assert_uint_eq(add(soft, 1, "one", false, 0), 0);
+    ck_assert_ptr_null(replaced);
+    ck_assert_uint_eq(add(soft, 1, "two", false, 0), 0);
+    ck_assert_str_eq(replaced, "one");
+    ck_assert_uint_eq(add(soft, 1, "two", false, 0), 0);
+    ck_assert_ptr_null(replaced); /* still in use */
+    ck_assert_uint_eq(take_out(1, &id), 0);
+    ck_assert_str_eq(id, "two");
+    gpgrt_free(id);
+    drop(soft);
+}
+END_TEST
+
+START_TEST(there_is_a_limit_in_octets)
+{
+    struct token *soft = card("software", "x", 3, "");
+    size_t len = 200000, n = 0;
+    char *comment = malloc(len + 1);
+    gpg_error_t err = 0;
+
+    memset(comment, 'c', len);
+    comment[len] = '\0';
+    for (; err == 0 && n < SSH_AGENT_MAX_IDENTITIES; n++) {
+        struct key_constraints c = {0};
+        uint8_t mod[128] = {0x80, [126] = (uint8_t)(n >> 7), [127] = (uint8_t)(n << 1 | 1)};
+        const uint8_t e[] = {1, 0, 1};
+        struct key *k = NULL;
+
+        ck_assert_uint_eq(key_from_rsa(rd_of(mod, sizeof mod), rd_of(e, sizeof e), &k), 0);
+        err = keyring_add(ring, soft, k, "id", comment, &c, 0, &replaced);
+        key_unref(k);
+    }
+    ck_assert_uint_eq(gpg_err_code(err), GPG_ERR_TOO_MANY);
+    ck_assert(n > 50 && n < 100);
+    /* What is removed makes room. */
+    keyring_remove_added(ring);
+    ck_assert_uint_eq(add(soft, 1, "one", false, 0), 0);
+    keyring_limit(ring, 1);
+    ck_assert_uint_eq(gpg_err_code(add(soft, 2, "two", false, 0)), GPG_ERR_TOO_MANY);
+    ck_assert_uint_eq(add(soft, 1, "one", true, 0), 0);
+    free(comment);
+    drop(soft);
+}
+END_TEST
+
 START_TEST(there_is_a_limit)
 {
     struct token *soft = card("software", "x", 3, "");
@@ -359,7 +415,7 @@ START_TEST(there_is_a_limit)
         n[126] = (uint8_t)(i >> 7);
         n[127] = (uint8_t)(i << 1 | 1);
         ck_assert_uint_eq(key_from_rsa(rd_of(n, sizeof n), rd_of(e, sizeof e), &k), 0);
-        err = keyring_add(ring, soft, k, "id", "", &c, 0);
+        err = keyring_add(ring, soft, k, "id", "", &c, 0, &replaced);
         ck_assert(err == 0 || i == SSH_AGENT_MAX_IDENTITIES);
         key_unref(k);
     }
@@ -482,6 +538,8 @@ int main(int argc, char **argv)
     tcase_add_test(tc, a_life_ends);
     tcase_add_test(tc, added_keys_go_with_their_token);
     tcase_add_test(tc, there_is_a_limit);
+    tcase_add_test(tc, there_is_a_limit_in_octets);
+    tcase_add_test(tc, replaced_keys_are_told);
     tcase_add_test(tc, readers_and_hotplug_at_once);
     tcase_add_loop_test(tc, bad_token_lines_are_refused, 0,
                         (int)(sizeof bad_tokens / sizeof bad_tokens[0]));

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct agent a;
@@ -57,12 +58,12 @@ static bool logged(const char *one, const char *two)
 
 static gpg_err_code_t lock_with(const char *s)
 {
-    return gpg_err_code(lock_passphrase(&a, rd_of(s, strlen(s))));
+    return gpg_err_code(lock_passphrase(&a, -1, rd_of(s, strlen(s))));
 }
 
 static gpg_err_code_t unlock_with(const char *s)
 {
-    return gpg_err_code(unlock_passphrase(&a, rd_of(s, strlen(s))));
+    return gpg_err_code(unlock_passphrase(&a, -1, rd_of(s, strlen(s))));
 }
 
 START_TEST(locking_takes_everything)
@@ -193,6 +194,32 @@ START_TEST(guessing_is_slow_for_all_together)
 }
 END_TEST
 
+/* Hanging up does not shorten the delay for the next one, and ends the wait of who hangs up. */
+START_TEST(a_guess_that_hangs_up_delays_the_next)
+{
+    gpg_err_code_t got;
+    int64_t before;
+    int fds[2];
+
+    ck_assert_uint_eq(lock_with("right"), 0);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+        close(fds[1]);
+        got = gpg_err_code(unlock_passphrase(&a, fds[0], rd_of("wrong", 5)));
+        ck_assert(got == GPG_ERR_BAD_PASSPHRASE || (i > 0 && got == GPG_ERR_CANCELED));
+        close(fds[0]);
+    }
+    before = monotonic_ms();
+    ck_assert_uint_eq(unlock_with("wrong"), GPG_ERR_BAD_PASSPHRASE);
+    ck_assert_int_ge(monotonic_ms() - before, 200); /* its own delay at least */
+    ck_assert_uint_eq(unlock_with("right"), 0);
+    /* and the count begins anew */
+    ck_assert_uint_eq(lock_with("right"), 0);
+    ck_assert_uint_eq(unlock_with("wrong"), GPG_ERR_BAD_PASSPHRASE);
+    ck_assert_uint_eq(unlock_with("right"), 0);
+}
+END_TEST
+
 START_TEST(idle_locks_once)
 {
     int64_t before = monotonic_ms();
@@ -233,6 +260,7 @@ int main(void)
     tcase_add_test(tc, the_two_locks_are_independent);
     tcase_add_test(tc, passphrase_states);
     tcase_add_test(tc, guessing_is_slow_for_all_together);
+    tcase_add_test(tc, a_guess_that_hangs_up_delays_the_next);
     tcase_add_test(tc, idle_locks_once);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);

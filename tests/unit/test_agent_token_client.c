@@ -18,11 +18,12 @@
 
 /* --- the token process ------------------------------------------------------------------------------
  * SIGN's use= tells what it does: "plain", "pin", "wait" (until cancelled), "stubborn" (until
- * RELEASE comes on the cancel pipe as octet 200), "die", "hang-up", "garbage", "flood", "touch". */
+ * RELEASE comes on the cancel pipe as channel 200), "die", "hang-up", "garbage", "flood", "touch". */
 
 static pthread_mutex_t fake_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t fake_cond = PTHREAD_COND_INITIALIZER;
-static bool cancelled[64], released;
+static unsigned long cancelled[64]; /* the last job called off */
+static bool released;
 static unsigned fake_channels;
 
 static void say(int fd, const char *text)
@@ -63,12 +64,11 @@ static void fake_sign(FILE *in, int fd, unsigned channel, const char *line)
 {
     char data[2048], pin[2048];
     char *use = NULL;
+    long job = 0;
 
-    if (field_get(line, "use", &use) != 0 || use == NULL)
+    if (field_get(line, "use", &use) != 0 || use == NULL ||
+        field_get_int(line, "job", 0, &job) != 0 || job < 1)
         _exit(5);
-    pthread_mutex_lock(&fake_mutex);
-    cancelled[channel] = false;
-    pthread_mutex_unlock(&fake_mutex);
     if (!ask(in, fd, "INQUIRE DATA\n", data)) {
         say(fd, "ERR 99 Canceled\n");
         return;
@@ -124,7 +124,7 @@ static void fake_sign(FILE *in, int fd, unsigned channel, const char *line)
 
         say(fd, "S TOUCH wait\n");
         pthread_mutex_lock(&fake_mutex);
-        while (stubborn ? !released : !cancelled[channel])
+        while (stubborn ? !released : cancelled[channel] != (unsigned long)job)
             pthread_cond_wait(&fake_cond, &fake_mutex);
         released = false;
         pthread_mutex_unlock(&fake_mutex);
@@ -168,7 +168,7 @@ static void *fake_channel(void *arg)
 static int fake_token(int argc, char **argv)
 {
     pthread_t t;
-    uint8_t k;
+    uint8_t k[TOKEN_CANCEL_OCTETS];
 
     signal(SIGPIPE, SIG_IGN);
     sscanf(argv[argc - 1], "--channels=%u", &fake_channels);
@@ -176,12 +176,15 @@ static int fake_token(int argc, char **argv)
         signal(SIGTERM, SIG_IGN);
     for (unsigned i = 0; i < fake_channels; i++)
         pthread_create(&t, NULL, fake_channel, (void *)(uintptr_t)i);
-    while (read(TOKEN_FIRST_FD + (int)fake_channels, &k, 1) == 1) {
+    while (read(TOKEN_FIRST_FD + (int)fake_channels, k, sizeof k) == sizeof k) {
+        struct rd r = rd_of(k + 1, sizeof k - 1);
+        uint32_t job = 0;
+
         pthread_mutex_lock(&fake_mutex);
-        if (k == 200)
+        if (k[0] == 200)
             released = true;
-        else if (k < fake_channels)
-            cancelled[k] = true;
+        else if (k[0] < fake_channels && rd_u32(&r, &job) == 0)
+            cancelled[k[0]] = job;
         pthread_cond_broadcast(&fake_cond);
         pthread_mutex_unlock(&fake_mutex);
     }
@@ -445,11 +448,33 @@ START_TEST(a_hang_up_cancels)
 }
 END_TEST
 
+/* Clients that hang up at once, before the token has even read what they want: each is called off, and none of those
+ * that come between. */
+START_TEST(early_hang_ups_hit_only_their_own)
+{
+    for (int i = 0; i < 300; i++) {
+        struct caller c = {0}, next = {0};
+        int pair[2];
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        c.client_fd = pair[0];
+        begin(&c, "wait");
+        close(pair[1]);
+        begin(&next, i % 2 == 0 ? "plain" : "touch");
+        end(&c);
+        ck_assert_uint_eq(gpg_err_code(c.err), GPG_ERR_CANCELED);
+        end(&next);
+        ck_assert_uint_eq(next.err, 0);
+        close(pair[0]);
+    }
+}
+END_TEST
+
 static void release(void)
 {
-    uint8_t k = 200;
+    uint8_t k[TOKEN_CANCEL_OCTETS] = {200};
 
-    ck_assert_int_eq(write(token->cancel_fd, &k, 1), 1);
+    ck_assert_int_eq(write(token->cancel_fd, k, sizeof k), sizeof k);
 }
 
 /* Our children that still run or wait to be reaped. */
@@ -730,6 +755,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, asks_for_the_pin_again);
     tcase_add_test(tc, a_refused_pin_is_the_answer);
     tcase_add_test(tc, a_hang_up_cancels);
+    tcase_add_test(tc, early_hang_ups_hit_only_their_own);
     tcase_add_test(tc, a_card_that_cannot_be_cancelled_drains);
     tcase_add_test(tc, a_queue_is_told);
     tcase_add_test(tc, an_abandoned_pin_inquiry_is_cancelled);

@@ -37,8 +37,8 @@ class HostKey:
 class AgentClient:
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
         self.sock.connect(str(path))
+        self.sock.settimeout(60)
 
     def send(self, body):
         self.sock.sendall(s(body))
@@ -94,3 +94,28 @@ def userauth(sid, user, blob, host_blob=None, alg="ssh-ed25519"):
 
 def sshsig(namespace):
     return b"SSHSIG" + s(namespace) + s("") + s("sha512") + s(os.urandom(64))
+
+
+# Points of nistp256, one after the other: as many different keys as a flood takes, at no cost.
+P256 = 2**256 - 2**224 + 2**192 + 2**96 - 1
+P256_G = (0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+          0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5)
+
+
+def _plus(p, q):
+    if p == q:
+        slope = 3 * (p[0] * p[0] - 1) * pow(2 * p[1], -1, P256)
+    else:
+        slope = (q[1] - p[1]) * pow(q[0] - p[0], -1, P256)
+    x = (slope * slope - p[0] - q[0]) % P256
+    return x, (slope * (p[0] - x) - p[1]) % P256
+
+
+def easy_keys():
+    """(public blob, private part of ADD_IDENTITY) of the secret numbers 1, 2, 3 .."""
+    point, number = P256_G, 1
+    while True:
+        q = b"\4" + point[0].to_bytes(32, "big") + point[1].to_bytes(32, "big")
+        public = s("ecdsa-sha2-nistp256") + s("nistp256") + s(q)
+        yield public, public + s(number.to_bytes(number.bit_length() // 8 + 1, "big"))
+        point, number = _plus(point, P256_G), number + 1
