@@ -94,6 +94,7 @@ lib_devices := $(BUILD)/libdevices.a
 
 PROGRAMS := $(BUILD)/latchkey-agent $(BUILD)/latchkey-token $(BUILD)/latchkey $(BUILD)/latchkey-gpg
 
+.SECONDARY:
 .PHONY: all
 all: $(PROGRAMS)
 

@@ -46,7 +46,7 @@
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
  *         [tries=A/B/C] [counter=N] [aid=HEX] [factory=..]
- *   KEY id=ID pub=HEX(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
+ *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
  *       [slow=1] [comment=C]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY

@@ -61,7 +61,7 @@ class Git(unittest.TestCase):
         self.assertEqual(commit["object"]["author"], "Ann Author <ann@example.org>")
 
     def test_algorithms(self):
-        for algo in ("rsa2048", "nistp256", "nistp384", "brainpoolP256r1"):
+        for algo in ("rsa2048", "rsa4096", "nistp256", "nistp384", "nistp521", "brainpoolP256r1"):
             with self.subTest(algo):
                 self.setUp()
                 self.begin("Match all\n Touch none\n", f"sig={algo}", profile="generic")
