@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define SETTLE_MS 3000
@@ -57,18 +58,21 @@ static bool tail_matches(const uint8_t *id, size_t n, const char *hex)
     return ok;
 }
 
+/* NAME is TOKEN/SLOT. */
 static bool slot_matches(const struct identity *id, const char *name)
 {
+    const char *slash = strrchr(name, '/');
+    size_t n = slash != NULL ? (size_t)(slash - name) : 0;
     bool found = false;
 
-    for (size_t i = 0; i < id->nholders && !found; i++) {
+    for (size_t i = 0; i < id->nholders && n > 0 && !found; i++) {
         const struct token_info *info = token_info_get(id->holders[i].token);
-        char *slot = info != NULL ? gpgrt_bsprintf("%s/%s", info->name, id->holders[i].id) : NULL;
 
-        found = slot != NULL && strcasecmp(slot, name) == 0;
-        gpgrt_free(slot);
-        if (info != NULL)
-            token_info_put(info);
+        if (info == NULL)
+            continue;
+        found = strlen(info->name) == n && strncasecmp(info->name, name, n) == 0 &&
+                strcasecmp(policy_slot(slash + 1), policy_slot(id->holders[i].id)) == 0;
+        token_info_put(info);
     }
     return found;
 }

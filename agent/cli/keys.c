@@ -1,6 +1,7 @@
 #include "agent/cli/cli.h"
 
 #include "agent/cli/certificate.h"
+#include "policy/policy.h"
 
 #include <string.h>
 #include <strings.h>
@@ -120,8 +121,8 @@ static bool is_meant(const json_t *k, const char *word)
 
         if (len == 0 || strncasecmp(name, word, len) != 0)
             continue;
-        if (word[len] == '\0' ||
-            (word[len] == '/' && slot != NULL && strcasecmp(slot, word + len + 1) == 0))
+        if (word[len] == '\0' || (word[len] == '/' && slot != NULL &&
+                                  strcasecmp(slot, policy_slot(word + len + 1)) == 0))
             return true;
     }
     if (openpgp != NULL && (n == 8 || n == 16) && strcasecmp(openpgp + 40 - n, word) == 0)
