@@ -222,8 +222,12 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	install -m 0644 contrib/completions/latchkey.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/latchkey
+	ln -sf latchkey $(DESTDIR)$(PREFIX)/share/bash-completion/completions/latchkey-agent
+	ln -sf latchkey $(DESTDIR)$(PREFIX)/share/bash-completion/completions/latchkey-gpg
 	install -m 0644 contrib/completions/_latchkey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_latchkey
 	install -m 0644 contrib/completions/latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey.fish
+	ln -sf latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey-agent.fish
+	ln -sf latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey-gpg.fish
 	install -d $(DESTDIR)$(SYSTEMDUSERDIR)
 	sed 's|@bindir@|$(bindir)|g' contrib/systemd/latchkey-agent.service.in > $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
 	install -m 0644 contrib/systemd/latchkey-agent.socket contrib/systemd/latchkey-ctl.socket $(DESTDIR)$(SYSTEMDUSERDIR)/
@@ -235,9 +239,9 @@ uninstall:
 	rm -rf $(DESTDIR)$(libexecdir)
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(wildcard contrib/man/*.1)))
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(wildcard contrib/man/*.5)))
-	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/latchkey \
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/bash-completion/completions/,latchkey latchkey-agent latchkey-gpg) \
 	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_latchkey \
-	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey.fish
+	    $(addprefix $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/,latchkey.fish latchkey-agent.fish latchkey-gpg.fish)
 	rm -f $(addprefix $(DESTDIR)$(SYSTEMDUSERDIR)/,latchkey-agent.service latchkey-agent.socket latchkey-ctl.socket)
 
 clean:
