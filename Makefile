@@ -232,7 +232,8 @@ install: all
 	sed 's|@bindir@|$(bindir)|g' contrib/systemd/latchkey-agent.service.in > $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
 	install -m 0644 contrib/systemd/latchkey-agent.socket contrib/systemd/latchkey-ctl.socket $(DESTDIR)$(SYSTEMDUSERDIR)/
 	chmod 0644 $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
-	install -d $(DESTDIR)$(SYSCONFDIR)/latchkey/policy.d
+	@install -d $(DESTDIR)$(SYSCONFDIR)/latchkey/policy.d 2>/dev/null || \
+	    echo "note: $(SYSCONFDIR)/latchkey/policy.d, for an administrator's policies, cannot be made by you"
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(bindir)/,latchkey-agent latchkey latchkey-gpg)
@@ -251,7 +252,9 @@ help:
 	@echo "make                 build into $(BUILD)/ (BUILD=dir, CC=clang, SANITIZE=address,undefined|thread)"
 	@echo "make check           install what is missing, build, run all tests"
 	@echo "make demo            the main job, shown: ssh login, signed git commit, a card, unplug"
-	@echo "make install         PREFIX=/usr/local DESTDIR= SYSCONFDIR=/etc"
+	@echo "make install         PREFIX=/usr/local DESTDIR= SYSCONFDIR=/etc SYSTEMDUSERDIR=PREFIX/lib/systemd/user"
+	@echo "                     (for yourself: PREFIX=~/.local SYSTEMDUSERDIR=~/.local/share/systemd/user)"
+	@echo "make uninstall       with the same variables"
 	@echo "make lint            clang-tidy, cppcheck, clang-format, man pages, who includes whom"
 	@echo "make fuzz            FUZZ_SECONDS=60 shared among all targets"
 	@echo "make bench           speed, beside the stock agents"

@@ -22,8 +22,9 @@
  *   RELOAD
  *   POLICY SHOW         text in data lines
  *   POLICY EXPLAIN [last=1] [host=H] [user=U] [key=K] [use=S] [client=P] [forwarded=1] [unbound=1]   text
- *   SIGN [key=K] [text=1]   INQUIRE OBJECT gets the bytes (any length up to CTL_MAX_OBJECT); data lines: the packet;
- *                       before it: S SIGNED fpr=HEX40 pubkey-algo=N hash-algo=N created=UNIX
+ *   SIGN [key=K] [text=1]   K as agent/signing_key.h takes it. INQUIRE OBJECT gets the bytes (any length up to
+ *                       CTL_MAX_OBJECT); data lines: the packet; before it: S SIGNED fpr=HEX40 pubkey-algo=N hash-algo=N
+ *                       created=UNIX
  *   CERTIFICATE [key=K] uid=U   data lines: OpenPGP public key block, binary
  * Fields are written as in token_protocol.h (field_get). Failures: ERR code and, before it where there is one, a line
  * "S ERROR_TEXT text=..." for people. */

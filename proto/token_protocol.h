@@ -45,7 +45,7 @@
  *                           must have been warned; error=wrong: the previous one in this request was refused.
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
- *         [tries=A/B/C] [counter=N] [aid=HEX] [factory=..]
+ *         [tries=A/B/C] [counter=N] [aid=HEX]
  *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
  *       [slow=1] [comment=C]
@@ -54,7 +54,6 @@
  *   TOUCH wait | TOUCH done a touch is being waited for now / no longer
  *   SHOWN [pin=typed|cached] [touch=1]
  *                           what was shown for this operation; touch=1 only if the token enforced one just now
- *   DRAINING                the cancelled operation still keeps the device
  */
 #ifndef LATCHKEY_PROTO_TOKEN_PROTOCOL_H
 #define LATCHKEY_PROTO_TOKEN_PROTOCOL_H
