@@ -57,7 +57,7 @@ gpg_error_t agent_start(char **why)
     char *program = path_program("latchkey-agent");
     struct buf said = BUF_INIT;
     int ends[2] = {-1, -1}, rc, status = -1;
-    pid_t pid;
+    pid_t pid = -1;
 
     *why = NULL;
     if (program == NULL) {
