@@ -94,6 +94,7 @@ lib_devices := $(BUILD)/libdevices.a
 
 PROGRAMS := $(BUILD)/latchkey-agent $(BUILD)/latchkey-token $(BUILD)/latchkey $(BUILD)/latchkey-gpg
 
+.SECONDARY:
 .PHONY: all
 all: $(PROGRAMS)
 
@@ -221,22 +222,27 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	install -m 0644 contrib/completions/latchkey.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/latchkey
+	ln -sf latchkey $(DESTDIR)$(PREFIX)/share/bash-completion/completions/latchkey-agent
+	ln -sf latchkey $(DESTDIR)$(PREFIX)/share/bash-completion/completions/latchkey-gpg
 	install -m 0644 contrib/completions/_latchkey $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_latchkey
 	install -m 0644 contrib/completions/latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey.fish
+	ln -sf latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey-agent.fish
+	ln -sf latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey-gpg.fish
 	install -d $(DESTDIR)$(SYSTEMDUSERDIR)
 	sed 's|@bindir@|$(bindir)|g' contrib/systemd/latchkey-agent.service.in > $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
 	install -m 0644 contrib/systemd/latchkey-agent.socket contrib/systemd/latchkey-ctl.socket $(DESTDIR)$(SYSTEMDUSERDIR)/
 	chmod 0644 $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
-	install -d $(DESTDIR)$(SYSCONFDIR)/latchkey/policy.d
+	@install -d $(DESTDIR)$(SYSCONFDIR)/latchkey/policy.d 2>/dev/null || \
+	    echo "note: $(SYSCONFDIR)/latchkey/policy.d, for an administrator's policies, cannot be made by you"
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(bindir)/,latchkey-agent latchkey latchkey-gpg)
 	rm -rf $(DESTDIR)$(libexecdir)
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(wildcard contrib/man/*.1)))
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(wildcard contrib/man/*.5)))
-	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/latchkey \
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/bash-completion/completions/,latchkey latchkey-agent latchkey-gpg) \
 	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_latchkey \
-	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey.fish
+	    $(addprefix $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/,latchkey.fish latchkey-agent.fish latchkey-gpg.fish)
 	rm -f $(addprefix $(DESTDIR)$(SYSTEMDUSERDIR)/,latchkey-agent.service latchkey-agent.socket latchkey-ctl.socket)
 
 clean:
@@ -246,7 +252,9 @@ help:
 	@echo "make                 build into $(BUILD)/ (BUILD=dir, CC=clang, SANITIZE=address,undefined|thread)"
 	@echo "make check           install what is missing, build, run all tests"
 	@echo "make demo            the main job, shown: ssh login, signed git commit, a card, unplug"
-	@echo "make install         PREFIX=/usr/local DESTDIR= SYSCONFDIR=/etc"
+	@echo "make install         PREFIX=/usr/local DESTDIR= SYSCONFDIR=/etc SYSTEMDUSERDIR=PREFIX/lib/systemd/user"
+	@echo "                     (for yourself: PREFIX=~/.local SYSTEMDUSERDIR=~/.local/share/systemd/user)"
+	@echo "make uninstall       with the same variables"
 	@echo "make lint            clang-tidy, cppcheck, clang-format, man pages, who includes whom"
 	@echo "make fuzz            FUZZ_SECONDS=60 shared among all targets"
 	@echo "make bench           speed, beside the stock agents"

@@ -5,6 +5,8 @@
 #include "policy/policy.h"
 #include "policy/settings.h"
 
+#include <time.h>
+
 struct audit;
 struct grants;
 struct hotplug;
@@ -28,7 +30,9 @@ struct agent {
     struct prompt *prompt;
     struct audit *audit;
     struct hotplug *hotplug;
-    char *runtime_dir;     /* $XDG_RUNTIME_DIR/latchkey or a private directory, 0700 */
+    char *runtime_dir;    /* $XDG_RUNTIME_DIR/latchkey or a private directory, 0700 */
+    const char *ssh_path; /* where it listens for ssh clients; NULL: not known */
+    time_t started;
     char *token_program;   /* path of latchkey-token */
     unsigned default_life; /* seconds, -t; 0: none */
     bool owns_hardware;    /* holds the instance lock; else software keys only */

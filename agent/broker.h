@@ -29,10 +29,8 @@ gpg_error_t broker_remove_ssh(struct agent *a, const struct origin *from, struct
 gpg_error_t broker_remove_all_ssh(struct agent *a, const struct origin *from);
 
 /* An OpenPGP data signature over OBJECT (a git object or anything else): parses it, shows it,
- * builds and signs the v4 packet. KEY: OpenPGP fingerprint or long/short key id in hex (0x, spaces
- * and a trailing ! allowed), keygrip, or TOKEN/SLOT; NULL or "": the only signature key there is.
- * When no inserted token holds it, a dialog asks for it and the call goes on when it comes. TEXT:
- * text-mode signature (line ends canonicalised). */
+ * builds and signs the v4 packet. KEY: as signing_key.h takes it; when no inserted token holds it, a dialog asks for it and
+ * the call goes on when it comes. TEXT: text-mode signature (line ends canonicalised). */
 struct openpgp_result {
     struct buf packet;
     uint8_t fpr[20];

@@ -1,202 +1,21 @@
 /* The broker's OpenPGP side: data signatures over whole objects, and the certificate that others
  * verify them with. */
-#include "agent/hotplug.h"
 #include "agent/operation.h"
 #include "agent/policy_watch.h"
-#include "agent/prompt.h"
+#include "agent/signing_key.h"
 #include "proto/git_object.h"
 #include "proto/openpgp.h"
 
-#include <ctype.h>
 #include <string.h>
-#include <unistd.h>
 
 /* RFC 4880 5.2.3.21 */
 #define FLAGS_PRIMARY (0x01 | 0x02) /* certify, sign */
 #define FLAGS_ENCRYPT (0x04 | 0x08)
 #define FLAGS_AUTH    0x20
 
-#define SETTLE_MS 3000
+#define MAX_UID 200
 
-/* --- which key
- * ------------------------------------------------------------------------------------------------------
- */
-
-/* A key name as people and git give it, without 0x, blanks and a trailing '!'. */
-static char *normal_key(const char *key)
-{
-    struct buf b = BUF_INIT;
-
-    if (key != NULL && key[0] == '0' && (key[1] == 'x' || key[1] == 'X'))
-        key += 2;
-    for (const char *p = key; p != NULL && *p != '\0'; p++)
-        if (!isspace((unsigned char)*p) && !(*p == '!' && p[1] == '\0'))
-            buf_put_u8(&b, (uint8_t)*p);
-    return buf_steal_cstr(&b);
-}
-
-static bool is_hex(const char *s)
-{
-    return s[0] != '\0' && s[strspn(s, "0123456789abcdefABCDEF")] == '\0';
-}
-
-static bool tail_matches(const uint8_t *id, size_t n, const char *hex)
-{
-    size_t len = strlen(hex);
-    char *full = hex_encode(id, n);
-    bool ok = full != NULL && len <= 2 * n && strcasecmp(full + 2 * n - len, hex) == 0;
-
-    gpgrt_free(full);
-    return ok;
-}
-
-static bool slot_matches(const struct identity *id, const char *key)
-{
-    bool found = false;
-
-    for (size_t i = 0; i < id->nholders && !found; i++) {
-        const struct token_info *info = token_info_get(id->holders[i].token);
-        char *name = info != NULL ? gpgrt_bsprintf("%s/%s", info->name, id->holders[i].id) : NULL;
-
-        found = name != NULL && strcasecmp(name, key) == 0;
-        gpgrt_free(name);
-        if (info != NULL)
-            token_info_put(info);
-    }
-    return found;
-}
-
-/* Does KEY (normalised) name this identity? Hex of 8, 16 or 40 digits is an OpenPGP key id or
- * fingerprint (40 also a keygrip). */
-static bool key_matches(const struct identity *id, const char *key)
-{
-    size_t n = strlen(key);
-
-    if (is_hex(key) && (n == 8 || n == 16 || n == 40)) {
-        if (id->has_openpgp && tail_matches(id->openpgp_fpr, sizeof id->openpgp_fpr, key))
-            return true;
-        return n == 40 && tail_matches(id->key->grip, sizeof id->key->grip, key);
-    }
-    return slot_matches(id, key);
-}
-
-static bool is_signing_key(const struct identity *id)
-{
-    return id->family == FAMILY_GPG && id->can_sign && id->key->cert == NULL;
-}
-
-/* The signature key that KEY names. A name or mail address (git's default when user.signingkey is
- * not set) cannot be looked up without a keyring: it means the only signature key there is. */
-static gpg_error_t find_signing_key(const struct keyring_snapshot *s, const char *key,
-                                    const struct identity **out)
-{
-    char *name = normal_key(key);
-    bool any = name == NULL || name[0] == '\0' || strchr(name, '@') != NULL;
-    gpg_error_t err = gpg_error(GPG_ERR_NO_SECKEY);
-
-    for (size_t i = 0; i < s->n; i++) {
-        const struct identity *id = s->ids[i];
-
-        if (!is_signing_key(id) || (!any && !key_matches(id, name)))
-            continue;
-        if (err == 0 && !key_same(id->key, (*out)->key)) {
-            err = gpg_error(GPG_ERR_AMBIGUOUS);
-            break;
-        }
-        *out = id;
-        err = 0;
-    }
-    gpgrt_free(name);
-    return err;
-}
-
-static gpg_error_t missing_key(struct openpgp_result *out, gpg_error_t err, const char *key)
-{
-    if (gpg_err_code(err) == GPG_ERR_AMBIGUOUS)
-        out->error_text =
-            gpgrt_bsprintf("%s: several signature keys fit; name one by its fingerprint "
-                           "(latchkey keys shows them)",
-                           key != NULL && key[0] != '\0' ? key : "no key was named");
-    else if (gpg_err_code(err) == GPG_ERR_NO_SECKEY)
-        out->error_text = gpgrt_bsprintf("%s: no token that is plugged in holds this signature key "
-                                         "(latchkey keys shows those that are there)",
-                                         key != NULL && key[0] != '\0' ? key : "signature key");
-    return err;
-}
-
-/* Waits, with a dialog, until a token with the wanted key comes. */
-static gpg_error_t wait_for_key(struct agent *a, const struct origin *from, const char *key,
-                                const struct keyring_snapshot **snap, const struct identity **id)
-{
-    struct prompt_text text = {.title = "latchkey", .cancel = "Cancel"};
-    char *who = from->who != NULL ? requester_describe(from->who) : NULL;
-    char *name = key != NULL ? text_clean(key, strlen(key), 80) : NULL;
-    char *desc =
-        gpgrt_bsprintf("Please insert the token that holds the signature key%s%s.\n\nProgram: %s",
-                       name != NULL && name[0] != '\0' ? "\n" : "", name != NULL ? name : "",
-                       who != NULL ? who : "unknown");
-    struct wait w;
-    gpg_error_t err;
-    int fd = -1;
-
-    text.desc = desc;
-    err = desc == NULL ? gpg_error_from_syserror() : wait_begin(a->waits, &w, from->fd, 60);
-    if (err != 0)
-        goto out;
-    w.ignore_lock = true;
-    err = hotplug_watch(a->hotplug, &fd);
-    while (err == 0) {
-        uint64_t n;
-
-        keyring_put(*snap);
-        *snap = keyring_get(a->keyring);
-        err = *snap != NULL ? find_signing_key(*snap, key, id) : gpg_error(GPG_ERR_NO_SECKEY);
-        if (gpg_err_code(err) != GPG_ERR_NO_SECKEY)
-            break;
-        err = prompt_until(a->prompt, &w, from->who, &text, fd);
-        if (err == 0 && read(fd, &n, sizeof n) < 0)
-            gpgrt_log_debug("hotplug event descriptor: %s\n",
-                            gpg_strerror(gpg_error_from_syserror()));
-    }
-    if (fd >= 0)
-        hotplug_unwatch(a->hotplug, fd);
-    wait_end(&w);
-out:
-    gpgrt_free(who);
-    gpgrt_free(name);
-    gpgrt_free(desc);
-    return err;
-}
-
-/* The key, from what is there now or, failing that, from a token that the person inserts when
- * asked. */
-static gpg_error_t get_signing_key(struct agent *a, const struct origin *from, const char *key,
-                                   const struct keyring_snapshot **snap, const struct identity **id,
-                                   struct openpgp_result *out)
-{
-    gpg_error_t err, asked;
-
-    hotplug_settle_all(a->hotplug, SETTLE_MS); /* a fresh agent has not seen every reader yet */
-    *snap = keyring_get(a->keyring);
-    err = *snap != NULL ? find_signing_key(*snap, key, id) : gpg_error(GPG_ERR_NO_SECKEY);
-    if (gpg_err_code(err) != GPG_ERR_NO_SECKEY || !a->owns_hardware)
-        return err != 0 ? missing_key(out, err, key) : 0;
-    asked = wait_for_key(a, from, key, snap, id);
-    if (asked == 0)
-        return 0;
-    missing_key(out, err, key);
-    switch (gpg_err_code(asked)) {
-    case GPG_ERR_NO_PIN_ENTRY: /* nobody could be asked: the key is simply not there */
-    case GPG_ERR_TIMEOUT:
-        return err;
-    default:
-        return asked;
-    }
-}
-
-/* --- one signature
- * --------------------------------------------------------------------------------------------------
- */
+/* --- one signature ---------------------------------------------------------------------------------------------------------- */
 
 static gpg_error_t load_policy(struct agent *a, struct policy_set **p, struct openpgp_result *out)
 {
@@ -210,6 +29,29 @@ static gpg_error_t load_policy(struct agent *a, struct policy_set **p, struct op
                                      problem != NULL ? problem : "see the agent's log");
     gpgrt_free(problem);
     return gpg_error(GPG_ERR_BAD_DATA);
+}
+
+/* The key that NAME means, and the policy that judges its use: the one in force when the key was found, for its token may
+ * have been waited for. NO_KEY: what a key without OpenPGP form cannot do. */
+static gpg_error_t find_key(struct operation *op, const char *name, const char *no_key,
+                            const struct keyring_snapshot **snap, struct policy_set **policy,
+                            struct openpgp_result *out)
+{
+    struct policy_set *early = NULL;
+    gpg_error_t err = load_policy(op->a, &early, out); /* nobody is to bring a token for nothing */
+
+    policy_unref(early);
+    if (err == 0)
+        err = signing_key_get(op->a, op->from, name, snap, &op->id, &out->error_text);
+    if (err == 0)
+        err = load_policy(op->a, policy, out);
+    if (err == 0 && !op->id->has_openpgp) {
+        out->error_text =
+            gpgrt_bsprintf("the token has no creation time for this key, so %s", no_key);
+        err = gpg_error(GPG_ERR_NO_OBJ);
+    }
+    op->policy = *policy;
+    return err;
 }
 
 /* Has the finished SIG signed by OP's key and appends the packet to B. */
@@ -278,16 +120,9 @@ gpg_error_t broker_sign_openpgp(struct agent *a, const struct origin *from, cons
     int hash;
     gpg_error_t err;
 
-    if ((err = load_policy(a, &policy, out)) != 0 ||
-        (err = get_signing_key(a, from, key, &snap, &op.id, out)) != 0)
+    err = find_key(&op, key, "its OpenPGP fingerprint is not known", &snap, &policy, out);
+    if (err != 0)
         goto out;
-    op.policy = policy;
-    if (!op.id->has_openpgp) {
-        out->error_text = gpgrt_strdup(
-            "the token has no creation time for this key, so its OpenPGP fingerprint is not known");
-        err = gpg_error(GPG_ERR_NO_OBJ);
-        goto out;
-    }
     (void)git_object_parse(object, &git); /* whatever is no git object is just data */
     describe_object(&git, object.n, &op, &what, detail);
     op.what = buf_cstr(&what);
@@ -320,9 +155,7 @@ out:
     return err;
 }
 
-/* --- the certificate
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the certificate -------------------------------------------------------------------------------------------------------- */
 
 static bool same_token(const struct identity *a, const struct identity *b)
 {
@@ -333,44 +166,89 @@ static bool same_token(const struct identity *a, const struct identity *b)
     return false;
 }
 
-static gpg_error_t certify_userid(struct operation *op, const char *uid, struct buf *b,
-                                  char **error_text)
+/* A certificate in the making: each signature of it is an operation, with a dialog and a record of its own. */
+struct certificate {
+    struct operation op;
+    const char *uid; /* cleaned */
+    uint32_t now;
+    struct openpgp_result *out;
+};
+
+/* Has SIG, which hashed all it is about, signed. SUB: the subkey that it binds, NULL: the user id. */
+static gpg_error_t sign_part(struct certificate *c, struct openpgp_sig *sig,
+                             const struct identity *sub)
 {
+    char *fpr = sub != NULL ? hex_encode(sub->openpgp_fpr, sizeof sub->openpgp_fpr) : NULL;
+    struct buf what = BUF_INIT;
+    json_t *detail = json_object();
+    gpg_error_t err;
+
+    buf_printf(&what, "User id: %s\n", c->uid);
+    json_object_set_new(detail, "certificate", json_string(c->uid));
+    if (fpr != NULL) {
+        buf_printf(&what, "Subkey:  for %s, %s\n", sub->can_encrypt ? "decryption" : "logins", fpr);
+        json_object_set_new(detail, "subkey", json_string(fpr));
+    }
+    c->op.what = buf_cstr(&what);
+    c->op.detail = detail;
+    err = c->op.what != NULL ? sign_packet(&c->op, sig, &c->out->packet, &c->out->error_text)
+                             : buf_err(&what);
+    c->op.what = NULL;
+    c->op.detail = NULL;
+    json_decref(detail);
+    buf_free(&what);
+    gpgrt_free(fpr);
+    return err;
+}
+
+static gpg_error_t certify_userid(struct certificate *c, const char *uid)
+{
+    const struct identity *id = c->op.id;
     struct openpgp_sig *sig = NULL;
     gpg_error_t err;
 
-    err = openpgp_sig_new(op->id->key, op->id->openpgp_fpr, OPENPGP_SIG_CERT,
-                          openpgp_choose_hash(op->id->key), (uint32_t)time(NULL), FLAGS_PRIMARY,
-                          &sig);
+    err = openpgp_put_pubkey(&c->out->packet, id->key, id->created, false);
     if (err == 0)
-        err = openpgp_sig_update_key(sig, op->id->key, op->id->created);
+        err = openpgp_put_userid(&c->out->packet, uid);
+    if (err == 0)
+        err = openpgp_sig_new(id->key, id->openpgp_fpr, OPENPGP_SIG_CERT,
+                              openpgp_choose_hash(id->key), c->now, FLAGS_PRIMARY, &sig);
+    if (err == 0)
+        err = openpgp_sig_update_key(sig, id->key, id->created);
     if (err == 0) {
         openpgp_sig_update_userid(sig, uid);
-        err = sign_packet(op, sig, b, error_text);
+        err = sign_part(c, sig, NULL);
     }
     openpgp_sig_free(sig);
     return err;
 }
 
-static gpg_error_t bind_subkey(struct operation *op, const struct identity *sub, struct buf *b,
-                               char **error_text)
+static gpg_error_t bind_subkey(struct certificate *c, const struct identity *sub)
 {
+    const struct identity *id = c->op.id;
     struct openpgp_sig *sig = NULL;
     gpg_error_t err;
 
-    err = openpgp_put_pubkey(b, sub->key, sub->created, true);
+    err = openpgp_put_pubkey(&c->out->packet, sub->key, sub->created, true);
     if (err == 0)
-        err = openpgp_sig_new(op->id->key, op->id->openpgp_fpr, OPENPGP_SIG_SUBKEY,
-                              openpgp_choose_hash(op->id->key), (uint32_t)time(NULL),
+        err = openpgp_sig_new(id->key, id->openpgp_fpr, OPENPGP_SIG_SUBKEY,
+                              openpgp_choose_hash(id->key), c->now,
                               sub->can_encrypt ? FLAGS_ENCRYPT : FLAGS_AUTH, &sig);
     if (err == 0)
-        err = openpgp_sig_update_key(sig, op->id->key, op->id->created);
+        err = openpgp_sig_update_key(sig, id->key, id->created);
     if (err == 0)
         err = openpgp_sig_update_key(sig, sub->key, sub->created);
     if (err == 0)
-        err = sign_packet(op, sig, b, error_text);
+        err = sign_part(c, sig, sub);
     openpgp_sig_free(sig);
     return err;
+}
+
+static bool is_subkey_of(const struct identity *sub, const struct identity *primary)
+{
+    return sub != primary && sub->has_openpgp && sub->key->cert == NULL &&
+           (sub->can_encrypt || sub->can_auth) && same_token(sub, primary) &&
+           !key_same(sub->key, primary->key);
 }
 
 gpg_error_t broker_openpgp_certificate(struct agent *a, const struct origin *from, const char *key,
@@ -378,52 +256,36 @@ gpg_error_t broker_openpgp_certificate(struct agent *a, const struct origin *fro
 {
     const struct keyring_snapshot *snap = NULL;
     struct policy_set *policy = NULL;
-    struct operation op = {.a = a,
-                           .from = from,
-                           .verb = TOKEN_SIGN,
-                           .use = "openpgp-sign",
-                           .use_text = "make an OpenPGP certificate"};
-    struct buf what = BUF_INIT;
-    char *clean = text_clean(uid, strlen(uid), 200);
+    struct certificate c = {.op = {.a = a,
+                                   .from = from,
+                                   .verb = TOKEN_SIGN,
+                                   .use = "openpgp-sign",
+                                   .use_text = "make an OpenPGP certificate"},
+                            .now = (uint32_t)time(NULL),
+                            .out = out};
+    char *clean = text_clean(uid, strlen(uid), MAX_UID);
     gpg_error_t err;
 
+    c.uid = clean;
     if (clean == NULL || clean[0] == '\0' || strcmp(clean, uid) != 0) {
         out->error_text =
-            gpgrt_strdup("the user id must be one line of UTF-8 text, e.g. 'Name <mail>'");
+            gpgrt_bsprintf("a user id is one line of UTF-8 text of at most %d characters, e.g. "
+                           "'Name <mail>'",
+                           MAX_UID);
         err = gpg_error(GPG_ERR_INV_USER_ID);
         goto out;
     }
-    if ((err = load_policy(a, &policy, out)) != 0 ||
-        (err = get_signing_key(a, from, key, &snap, &op.id, out)) != 0)
-        goto out;
-    op.policy = policy;
-    if (!op.id->has_openpgp) {
-        out->error_text = gpgrt_strdup(
-            "the token has no creation time for this key, so it cannot be an OpenPGP key");
-        err = gpg_error(GPG_ERR_NO_OBJ);
-        goto out;
-    }
-    buf_printf(&what, "User id: %s\n", clean);
-    op.what = buf_cstr(&what);
-
-    err = openpgp_put_pubkey(&out->packet, op.id->key, op.id->created, false);
+    err = find_key(&c.op, key, "it cannot be an OpenPGP key", &snap, &policy, out);
     if (err == 0)
-        err = openpgp_put_userid(&out->packet, uid);
-    if (err == 0)
-        err = certify_userid(&op, uid, &out->packet, &out->error_text);
-    for (size_t i = 0; err == 0 && i < snap->n; i++) {
-        const struct identity *sub = snap->ids[i];
-
-        if (sub != op.id && sub->has_openpgp && sub->key->cert == NULL &&
-            (sub->can_encrypt || sub->can_auth) && same_token(sub, op.id) &&
-            !key_same(sub->key, op.id->key))
-            err = bind_subkey(&op, sub, &out->packet, &out->error_text);
-    }
+        err = certify_userid(&c, uid);
+    for (size_t i = 0; err == 0 && i < snap->n; i++)
+        if (is_subkey_of(snap->ids[i], c.op.id))
+            err = bind_subkey(&c, snap->ids[i]);
     if (err == 0)
         err = buf_err(&out->packet);
-    memcpy(out->fpr, op.id->openpgp_fpr, sizeof out->fpr);
+    if (err == 0)
+        memcpy(out->fpr, c.op.id->openpgp_fpr, sizeof out->fpr);
 out:
-    buf_free(&what);
     gpgrt_free(clean);
     policy_unref(policy);
     keyring_put(snap);

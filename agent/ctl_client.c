@@ -1,16 +1,12 @@
 #include "agent/ctl_client.h"
 
+#include "agent/agent_start.h"
 #include "agent/paths.h"
 #include "proto/token_protocol.h"
 
 #include <assuan.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,42 +16,6 @@
 struct ctl_client {
     assuan_context_t ctx;
 };
-
-extern char **environ;
-
-/* latchkey-agent --daemon goes to the background by itself once it listens. Gives the number of times to try it then. */
-static int start_agent(void)
-{
-    char *program = path_program("latchkey-agent");
-    char daemon[] = "--daemon", *argv[] = {program, daemon, NULL};
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    sigset_t defaults;
-    pid_t pid;
-    int rc, status = -1;
-
-    if (program == NULL)
-        return 0;
-    posix_spawn_file_actions_init(&files);
-    for (int fd = 0; fd <= 2; fd++)
-        posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
-    /* or whoever called us would wait for the agent to close a pipe */
-    posix_spawn_file_actions_addclosefrom_np(&files, 3);
-    posix_spawnattr_init(&attr);
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    posix_spawnattr_setsigdefault(&attr, &defaults);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
-    rc = posix_spawn(&pid, program, &files, &attr, argv, environ);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&files);
-    gpgrt_free(program);
-    if (rc != 0)
-        return 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        continue;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? START_TRIES : OTHER_TRIES;
-}
 
 static gpg_error_t dial(assuan_context_t *out)
 {
@@ -108,33 +68,59 @@ static void send_option(assuan_context_t ctx, const char *name, const char *valu
     gpgrt_free(line);
 }
 
-gpg_error_t ctl_connect(bool start, struct ctl_client **out)
+static void send_options(assuan_context_t ctx)
 {
-    const struct timespec moment = {.tv_nsec = 20 * 1000 * 1000};
-    struct ctl_client *c = gpgrt_calloc(1, sizeof *c);
-    gpg_error_t err;
+    send_option(ctx, "ttyname", terminal());
+    send_option(ctx, "ttytype", getenv("TERM"));
+    send_option(ctx, "display", getenv("DISPLAY"));
+    send_option(ctx, "wayland-display", getenv("WAYLAND_DISPLAY"));
+    send_option(ctx, "xauthority", getenv("XAUTHORITY"));
+    send_option(ctx, "dbus", getenv("DBUS_SESSION_BUS_ADDRESS"));
+    send_option(ctx, "lc-ctype", locale_of("LC_CTYPE"));
+    send_option(ctx, "lc-messages", locale_of("LC_MESSAGES"));
+    send_option(ctx, "pinentry-user-data", getenv("PINENTRY_USER_DATA"));
+}
 
-    if (c == NULL)
+static gpg_error_t connected(assuan_context_t ctx, struct ctl_client **out)
+{
+    struct ctl_client *c = gpgrt_calloc(1, sizeof *c);
+
+    if (c == NULL) {
+        assuan_release(ctx);
         return gpg_error_from_syserror();
-    err = dial(&c->ctx);
-    if (err != 0 && start)
-        for (int i = start_agent(); i > 0 && (err = dial(&c->ctx)) != 0; i--)
-            nanosleep(&moment, NULL);
-    if (err != 0) {
-        gpgrt_free(c);
-        return err;
     }
-    send_option(c->ctx, "ttyname", terminal());
-    send_option(c->ctx, "ttytype", getenv("TERM"));
-    send_option(c->ctx, "display", getenv("DISPLAY"));
-    send_option(c->ctx, "wayland-display", getenv("WAYLAND_DISPLAY"));
-    send_option(c->ctx, "xauthority", getenv("XAUTHORITY"));
-    send_option(c->ctx, "dbus", getenv("DBUS_SESSION_BUS_ADDRESS"));
-    send_option(c->ctx, "lc-ctype", locale_of("LC_CTYPE"));
-    send_option(c->ctx, "lc-messages", locale_of("LC_MESSAGES"));
-    send_option(c->ctx, "pinentry-user-data", getenv("PINENTRY_USER_DATA"));
+    c->ctx = ctx;
+    send_options(ctx);
     *out = c;
     return 0;
+}
+
+gpg_error_t ctl_connect(struct ctl_client **out)
+{
+    assuan_context_t ctx = NULL;
+    gpg_error_t err = dial(&ctx);
+
+    return err != 0 ? err : connected(ctx, out);
+}
+
+gpg_error_t ctl_connect_or_start(struct ctl_client **out, char **why)
+{
+    const struct timespec moment = {.tv_nsec = 20 * 1000 * 1000};
+    assuan_context_t ctx = NULL;
+    gpg_error_t err = dial(&ctx);
+    int tries;
+
+    *why = NULL;
+    if (err != 0) {
+        tries = agent_start(why) == 0 ? START_TRIES : OTHER_TRIES;
+        while ((err = dial(&ctx)) != 0 && tries-- > 0)
+            nanosleep(&moment, NULL);
+    }
+    if (err != 0)
+        return err;
+    gpgrt_free(*why);
+    *why = NULL;
+    return connected(ctx, out);
 }
 
 void ctl_close(struct ctl_client *c)

@@ -7,9 +7,11 @@
 
 struct ctl_client;
 /* Connects to the agent's control socket and sends the OPTIONs of this process' terminal and
- * display. START: when no agent runs, start one in the background (latchkey-agent --daemon, its
- * output thrown away) and wait for its socket, at most 5 s. GPG_ERR_NO_AGENT when there is none. */
-gpg_error_t ctl_connect(bool start, struct ctl_client **out);
+ * display. GPG_ERR_NO_AGENT when there is none. */
+gpg_error_t ctl_connect(struct ctl_client **out);
+/* The same, and where no agent runs one is started in the background and its socket waited for, at
+ * most 5 s. *WHY (gpgrt_free): what an agent said that did not start, or NULL. */
+gpg_error_t ctl_connect_or_start(struct ctl_client **out, char **why);
 void ctl_close(struct ctl_client *c);
 
 /* Sends LINE. Data lines are appended to REPLY (may be NULL). INQUIRE is answered with DATA (fd -1)

@@ -110,12 +110,15 @@ static json_t *token_json(const struct hotplug_entry *e, const struct keyring_sn
 json_t *ctl_status_json(struct agent *a)
 {
     const struct keyring_snapshot *s = keyring_get(a->keyring);
-    json_t *j = json_object(), *tokens = json_array();
+    json_t *j = json_object(), *tokens = json_array(), *sockets = json_object();
     struct hotplug_entry *e;
     size_t n = 0;
 
     json_object_set_new(j, "version", json_string(LATCHKEY_VERSION));
     json_object_set_new(j, "pid", json_integer(getpid()));
+    json_object_set_new(j, "started", json_integer((json_int_t)a->started));
+    json_object_set_new(sockets, "ssh", text_or_null(a->ssh_path));
+    json_object_set_new(j, "sockets", sockets);
     json_object_set_new(j, "hardware", json_boolean(a->owns_hardware));
     json_object_set_new(j, "lock", lock_json(a));
     json_object_set_new(j, "policy", policy_json(a));

@@ -248,7 +248,7 @@ static gpg_error_t go_to_background(const struct options *o, const char *path, p
 
 static int run(const struct options *o)
 {
-    struct agent a = {.default_life = o->life};
+    struct agent a = {.default_life = o->life, .started = time(NULL)};
     struct instance in = {0};
     struct server *server = NULL;
     struct signals *signals = NULL;
@@ -269,6 +269,7 @@ static int run(const struct options *o)
         goto out;
     a.owns_hardware = in.owns_hardware;
     a.runtime_dir = in.dir;
+    a.ssh_path = in.ssh_path;
     a.token_program = path_program("latchkey-token");
     if (a.token_program == NULL) {
         err = gpg_error(GPG_ERR_ENOENT);

@@ -177,19 +177,19 @@ static gpg_error_t get_key(const char *line, struct key **out)
 {
     struct buf b = BUF_INIT;
     gcry_sexp_t sexp = NULL;
-    char *hex = NULL;
+    char *pub = NULL;
     bool ecdh;
     gpg_error_t err;
 
-    if ((err = field_get(line, "pub", &hex)) != 0 || (err = get_flag(line, "ecdh", &ecdh)) != 0)
+    if ((err = field_get(line, "pub", &pub)) != 0 || (err = get_flag(line, "ecdh", &ecdh)) != 0)
         goto out;
-    err = hex != NULL ? hex_decode(hex, &b) : gpg_error(GPG_ERR_NO_PUBKEY);
+    err = pub != NULL ? b64_decode(pub, strlen(pub), &b) : gpg_error(GPG_ERR_NO_PUBKEY);
     if (err == 0)
         err = gcry_sexp_new(&sexp, b.data, b.len, 0);
     if (err == 0)
         err = key_from_sexp(sexp, ecdh, out);
 out:
-    gpgrt_free(hex);
+    gpgrt_free(pub);
     gcry_sexp_release(sexp);
     buf_free(&b);
     return err;

@@ -6,18 +6,18 @@ gpg_error_t driver_put_key(struct buf *line, const char *id, const struct key *k
                            const char *family)
 {
     size_t n = gcry_sexp_sprint(k->sexp, GCRYSEXP_FMT_CANON, NULL, 0);
-    char *canon = gpgrt_malloc(n + 1), *hex = NULL;
+    char *canon = gpgrt_malloc(n + 1), *pub = NULL;
     gpg_error_t err = 0;
 
     if (canon != NULL) {
         n = gcry_sexp_sprint(k->sexp, GCRYSEXP_FMT_CANON, canon, n + 1);
-        hex = hex_encode(canon, n);
+        pub = b64_encode(canon, n);
     }
-    if (hex == NULL) {
+    if (pub == NULL) {
         err = gpg_error_from_syserror();
     } else {
         field_put(line, "id", id);
-        field_put(line, "pub", hex);
+        field_put(line, "pub", pub);
         if (k->algo == KEY_ECDH)
             field_put_int(line, "ecdh", 1);
         field_put(line, "caps", caps);
@@ -25,6 +25,6 @@ gpg_error_t driver_put_key(struct buf *line, const char *id, const struct key *k
         err = buf_err(line);
     }
     gpgrt_free(canon);
-    gpgrt_free(hex);
+    gpgrt_free(pub);
     return err;
 }

@@ -18,6 +18,7 @@
 #define SECURE_MAX   (32u * 1024u)
 #define MAX_PIN      1024u
 #define MAX_CHANNELS 64u
+#define MAX_STATUS   (ASSUAN_LINELENGTH - 4) /* "S " before it, the line end behind it */
 
 struct server {
     const struct driver *d;
@@ -280,6 +281,11 @@ static gpg_error_t cmd_learn(assuan_context_t ctx, char *line)
 
         if (blank == NULL)
             continue;
+        /* cut short, a line would say something else */
+        if (strlen(l) > MAX_STATUS) {
+            gpgrt_log_error("a line is left out, too long for the protocol: %.40s..\n", l);
+            continue;
+        }
         *blank = '\0';
         err = assuan_write_status(ctx, l, blank + 1);
     }

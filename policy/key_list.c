@@ -117,7 +117,7 @@ size_t key_list_add(struct key_list *k, const struct word *word, const struct li
     return plain;
 }
 
-static const char *canonical_slot(const char *s)
+const char *policy_slot(const char *s)
 {
     static const char *const same[][2] = {{"auth", "aut"}, {"sign", "sig"}, {"decrypt", "dec"}};
 
@@ -158,8 +158,7 @@ static bool slot_matches(const char *item, const struct policy_facts *f)
     token[slash - item] = '\0';
     for (size_t i = 0; i < f->ntokens; i++)
         if (f->tokens[i].slot != NULL && token_matches(token, &f->tokens[i]) &&
-            policy_match_pattern(canonical_slot(slash + 1), canonical_slot(f->tokens[i].slot),
-                                 true))
+            policy_match_pattern(policy_slot(slash + 1), policy_slot(f->tokens[i].slot), true))
             return true;
     return false;
 }

@@ -188,6 +188,8 @@ bool policy_is_use(const char *use, const char **near);
 bool policy_match_pattern(const char *pattern, const char *name, bool nocase);
 /* Comma-separated LIST with ! negation, as ssh's match_pattern_list: 1 match, 0 none, -1 negated. */
 int policy_match_list(const char *list, const char *name, bool nocase);
+/* A slot's one name: people write "auth", "sign", "decrypt", too, for "aut", "sig", "dec". Points to S or is static. */
+const char *policy_slot(const char *s);
 /* "15s", "10m", "2h", "1d", "1h30m", "90"; GPG_ERR_INV_VALUE, GPG_ERR_TOO_LARGE. */
 gpg_error_t policy_parse_duration(const char *s, unsigned *secs);
 

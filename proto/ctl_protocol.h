@@ -4,16 +4,17 @@
  *
  *   OPTION NAME=VALUE   ttyname, ttytype, display, wayland-display, xauthority, dbus, lc-ctype, lc-messages,
  *                       pinentry-user-data: where dialogs go
- *   GETINFO pid | version | sockets
- *   STATUS              { "version", "pid", "started", "sockets": {"ssh","ctl"}, "hardware": true|false,
+ *   GETINFO pid | version
+ *   STATUS              { "version", "pid", "started", "sockets": {"ssh"}, "hardware": true|false,
  *                         "lock": {"state": "open|locked|passphrase-locked|both", "reason", "what", "since"},
  *                         "policy": {"ok": bool, "hash", "files": [..], "problem": text|null},
  *                         "tokens": [{"name","kind","serial","label","version","reader","state","contactless",
  *                                     "tries":[a,b,c],"counter","queue":n,"waiting_for_touch":bool,"draining":bool,
+ *                                     "verified_before":bool,
  *                                     "keys":n}] , "audit": path|null }
  *   KEYS                [{ "type","bits","curve"|null,"fingerprint","keygrip","openpgp_fingerprint"|null,
  *                          "openpgp_created"|null,"comment","ssh": "type base64"|null,"certificate": bool,
- *                          "family": "ssh|gpg", "uses": ["sign","auth","decrypt"], "expires_in"|null,
+ *                          "family": "ssh|gpg", "uses": ["sign","auth","decrypt"], "added": bool, "expires_in"|null,
  *                          "confirm": bool, "constrained": bool,
  *                          "tokens": [{"name","slot","touch","pin"}] }]
  *   LOCK
@@ -21,8 +22,9 @@
  *   RELOAD
  *   POLICY SHOW         text in data lines
  *   POLICY EXPLAIN [last=1] [host=H] [user=U] [key=K] [use=S] [client=P] [forwarded=1] [unbound=1]   text
- *   SIGN [key=K] [text=1]   INQUIRE OBJECT gets the bytes (any length up to CTL_MAX_OBJECT); data lines: the packet;
- *                       before it: S SIGNED fpr=HEX40 pubkey-algo=N hash-algo=N created=UNIX
+ *   SIGN [key=K] [text=1]   K as agent/signing_key.h takes it. INQUIRE OBJECT gets the bytes (any length up to
+ *                       CTL_MAX_OBJECT); data lines: the packet; before it: S SIGNED fpr=HEX40 pubkey-algo=N hash-algo=N
+ *                       created=UNIX
  *   CERTIFICATE [key=K] uid=U   data lines: OpenPGP public key block, binary
  * Fields are written as in token_protocol.h (field_get). Failures: ERR code and, before it where there is one, a line
  * "S ERROR_TEXT text=..." for people. */

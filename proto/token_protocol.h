@@ -50,7 +50,7 @@
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
  *         [tries=A/B/C] [counter=N] [aid=HEX] [more=1] [factory=..]
- *   KEY id=ID pub=HEX(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
+ *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
  *       [slow=1] [comment=C]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
@@ -58,7 +58,6 @@
  *   TOUCH wait | TOUCH done a touch is being waited for now / no longer
  *   SHOWN [pin=typed|cached] [touch=1]
  *                           what was shown for this operation; touch=1 only if the token enforced one just now
- *   DRAINING                the cancelled operation still keeps the device
  */
 #ifndef LATCHKEY_PROTO_TOKEN_PROTOCOL_H
 #define LATCHKEY_PROTO_TOKEN_PROTOCOL_H

@@ -170,7 +170,7 @@ struct ctl_client *cli_connect(void)
 {
     struct ctl_client *c = NULL;
 
-    if (ctl_connect(false, &c) == 0)
+    if (ctl_connect(&c) == 0)
         return c;
     fprintf(stderr, "latchkey: no agent is running for you: start latchkey-agent --daemon, or the "
                     "systemd user unit\n");

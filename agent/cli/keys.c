@@ -1,8 +1,10 @@
 #include "agent/cli/cli.h"
 
 #include "agent/cli/certificate.h"
+#include "policy/policy.h"
 
 #include <string.h>
+#include <strings.h>
 
 static void put_holder(const json_t *t)
 {
@@ -107,7 +109,71 @@ static const char *why_none(void)
                   : "no keys: insert a token, or add a software key with ssh-add";
 }
 
-static int list(bool (*put)(const json_t *k))
+/* --- which keys ---------------------------------------------------------------------------------
+ */
+
+static bool same(const json_t *k, const char *name, const char *word)
+{
+    const char *text = cli_string(k, name);
+
+    return text != NULL && strcasecmp(text, word) == 0;
+}
+
+/* WORD names a token, TOKEN/SLOT, or a key by fingerprint, keygrip, OpenPGP fingerprint or key id,
+ * or comment. */
+static bool is_meant(const json_t *k, const char *word)
+{
+    const json_t *tokens = json_object_get(k, "tokens");
+    const char *openpgp = cli_string(k, "openpgp_fingerprint");
+    size_t n = strlen(word);
+
+    for (size_t i = 0; i < json_array_size(tokens); i++) {
+        const json_t *t = json_array_get(tokens, i);
+        const char *name = cli_string(t, "name"), *slot = cli_string(t, "slot");
+        size_t len = name != NULL ? strlen(name) : 0;
+
+        if (len == 0 || strncasecmp(name, word, len) != 0)
+            continue;
+        if (word[len] == '\0' || (word[len] == '/' && slot != NULL &&
+                                  strcasecmp(slot, policy_slot(word + len + 1)) == 0))
+            return true;
+    }
+    if (openpgp != NULL && (n == 8 || n == 16) && strcasecmp(openpgp + 40 - n, word) == 0)
+        return true;
+    return same(k, "fingerprint", word) || same(k, "keygrip", word) ||
+           same(k, "openpgp_fingerprint", word) || same(k, "comment", word);
+}
+
+/* Leaves those of J that one of WORDS (NULL-ended; none: all) means. False, with the message out, when one
+ * of them means none. */
+static bool select_keys(json_t *j, char *const *words)
+{
+    bool *meant, all = true;
+    size_t n = json_array_size(j);
+
+    if (words[0] == NULL)
+        return true;
+    meant = gpgrt_calloc(n + 1, sizeof *meant);
+    if (meant == NULL)
+        return false;
+    for (; *words != NULL; words++) {
+        bool found = false;
+
+        for (size_t i = 0; i < n; i++)
+            if (is_meant(json_array_get(j, i), *words))
+                found = meant[i] = true;
+        if (!found)
+            cli_fail(*words, "no such token or key; latchkey keys lists all that are there");
+        all = all && found;
+    }
+    for (size_t i = n; i > 0; i--)
+        if (!meant[i - 1])
+            json_array_remove(j, i - 1);
+    gpgrt_free(meant);
+    return all;
+}
+
+static int list(bool (*put)(const json_t *k), char *const *words)
 {
     int status;
     json_t *j = cli_json("KEYS", &status);
@@ -115,6 +181,10 @@ static int list(bool (*put)(const json_t *k))
 
     if (j == NULL)
         return status;
+    if (!select_keys(j, words)) {
+        json_decref(j);
+        return EXIT_NEGATIVE;
+    }
     if (put == NULL) {
         status = cli_print_json(j);
         json_decref(j);
@@ -155,7 +225,7 @@ static int run(const struct command *c, int argc, char **argv)
         if (opt == 'O')
             uid = optarg;
     }
-    if (optind + (form == 'O') < argc)
+    if (form == 'O' && optind + 1 < argc)
         return cli_mistake(c, "one argument too many:", argv[argc - 1]);
     if (form == 'O')
         return certificate_make(uid, argv[optind], path);
@@ -164,20 +234,24 @@ static int run(const struct command *c, int argc, char **argv)
     return list(form == 'j'   ? NULL
                 : form == 's' ? put_ssh
                 : form == 'f' ? put_fingerprint
-                              : put_text);
+                              : put_text,
+                argv + optind);
 }
 
 const struct command cmd_keys = {
     .name = "keys",
-    .usage = "[--json | --ssh | --fingerprint]\n"
+    .usage = "[--json | --ssh | --fingerprint] [TOKEN | KEY ...]\n"
              "       latchkey keys --openpgp 'Name <mail>' [--output FILE] [KEY]",
     .summary = "list keys, or make an OpenPGP certificate for a token's keys",
-    .help = "  -j, --json        as JSON\n"
+    .help = "TOKEN is a name that latchkey status shows; KEY a fingerprint, key id, keygrip, "
+            "TOKEN/SLOT\n"
+            "or comment. Without any: all keys.\n"
+            "  -j, --json        as JSON\n"
             "  -s, --ssh         as lines for authorized_keys\n"
             "  -f, --fingerprint bits, SHA256 fingerprint, keygrip, OpenPGP fingerprint, comment\n"
             "  -O, --openpgp UID the OpenPGP certificate that others verify signatures with,\n"
             "                    self-signed by the token's signature key: the only one there is,\n"
-            "                    or KEY (fingerprint, key id, keygrip, TOKEN/SLOT)\n"
+            "                    or KEY\n"
             "  -o, --output FILE write the certificate there (must not exist)\n",
     .run = run,
 };

@@ -44,7 +44,10 @@ static void put_operation(const json_t *r)
     bool refused = verdict != NULL && strcmp(verdict, "refused") == 0;
     bool ok = !refused && result != NULL && strcmp(result, "ok") == 0;
     const json_t *object = json_object_get(r, "object");
+    const char *about = cli_string(object, "subject");
 
+    if (about == NULL)
+        about = cli_string(object, "certificate");
     printf("%s%s%s ", cli_colour(ok ? GREEN : RED),
            ok        ? "ok     "
            : refused ? "refused"
@@ -56,9 +59,9 @@ static void put_operation(const json_t *r)
     cli_put(stdout, cli_string(json_object_get(r, "requester"), "exe"));
     printf(", key ");
     cli_put(stdout, cli_string(json_object_get(r, "key"), "comment"));
-    if (cli_string(object, "subject") != NULL) {
+    if (about != NULL) {
         printf(", \"");
-        cli_put(stdout, cli_string(object, "subject"));
+        cli_put(stdout, about);
         printf("\"");
     }
     if (ok) {
@@ -212,8 +215,7 @@ static char *log_path(void)
     char *path = NULL;
     json_t *j = NULL;
 
-    if (ctl_connect(false, &c) == 0 &&
-        ctl_transact(c, "STATUS", NULL, &reply, NULL, NULL, NULL) == 0)
+    if (ctl_connect(&c) == 0 && ctl_transact(c, "STATUS", NULL, &reply, NULL, NULL, NULL) == 0)
         j = json_loadb((const char *)reply.data, reply.len, 0, NULL);
     if (j == NULL)
         path = path_state("audit.jsonl");

@@ -53,7 +53,7 @@ static int explain(const struct command *c, const char *fields, bool last)
     struct buf line = BUF_INIT, reply = BUF_INIT;
     int status = EXIT_NEGATIVE;
 
-    if (ctl_connect(false, &ctl) != 0) {
+    if (ctl_connect(&ctl) != 0) {
         if (!last)
             return explain_offline(fields);
         fprintf(stderr, "latchkey: no agent is running, so nothing was asked of it; latchkey log "

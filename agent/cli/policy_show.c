@@ -32,7 +32,7 @@ static int run(const struct command *c, int argc, char **argv)
 
     if (!cli_no_arguments(c, argc, argv, &status))
         return status;
-    if (ctl_connect(false, &ctl) != 0)
+    if (ctl_connect(&ctl) != 0)
         return show_files();
     status = EXIT_NEGATIVE;
     if (cli_call(ctl, "POLICY SHOW", c->name, &reply) == 0) {

@@ -1,5 +1,6 @@
 #include "agent/cli/cli.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -78,6 +79,29 @@ static void put_policy(const json_t *policy)
     puts(json_array_size(files) == 0 ? "  (built-in only)" : "");
 }
 
+/* What a person would do next, where there is something to do. */
+static void put_advice(const json_t *j, json_int_t keys)
+{
+    const char *state = cli_string(json_object_get(j, "lock"), "state");
+    const char *ours = cli_string(json_object_get(j, "sockets"), "ssh");
+    const char *theirs = getenv("SSH_AUTH_SOCK");
+    bool passphrase =
+        state != NULL && (strcmp(state, "passphrase-locked") == 0 || strcmp(state, "both") == 0);
+
+    if (passphrase)
+        puts("next      ssh-add -X, with the passphrase that ssh-add -x was given");
+    else if (state != NULL && strcmp(state, "locked") == 0)
+        puts("next      latchkey unlock, or use a token's key: its PIN or touch unlocks, too");
+    else if (keys == 0)
+        puts("next      no key is there: insert a token, or add a software key with ssh-add");
+    if (ours == NULL || (theirs != NULL && strcmp(ours, theirs) == 0))
+        return;
+    printf("next      ssh of this shell asks %s: export SSH_AUTH_SOCK=",
+           theirs != NULL && theirs[0] != '\0' ? "another agent" : "no agent");
+    cli_put(stdout, ours);
+    putchar('\n');
+}
+
 static int run(const struct command *c, int argc, char **argv)
 {
     static const struct option options[] = {
@@ -85,6 +109,7 @@ static int run(const struct command *c, int argc, char **argv)
     bool as_json = false;
     const json_t *policy, *tokens;
     const char *state;
+    json_int_t keys = 0;
     json_t *j;
     int opt, status;
 
@@ -124,14 +149,15 @@ static int run(const struct command *c, int argc, char **argv)
         cli_fail("policy", cli_string(policy, "problem"));
     printf("audit     ");
     cli_put(stdout, cli_string(j, "audit"));
-    if (cli_string(json_object_get(j, "sockets"), "ssh") != NULL) {
-        printf("\nssh       SSH_AUTH_SOCK=");
-        cli_put_field(json_object_get(j, "sockets"), "ssh");
-    }
+    printf("\nssh       ");
+    cli_put_field(json_object_get(j, "sockets"), "ssh");
     tokens = json_object_get(j, "tokens");
     printf("\ntokens\n");
-    for (size_t i = 0; i < json_array_size(tokens); i++)
+    for (size_t i = 0; i < json_array_size(tokens); i++) {
         put_token(json_array_get(tokens, i));
+        keys += json_integer_value(json_object_get(json_array_get(tokens, i), "keys"));
+    }
+    put_advice(j, keys);
     json_decref(j);
     return status;
 }

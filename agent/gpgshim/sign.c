@@ -126,13 +126,15 @@ static enum shim_result sign_all(const struct shim_options *o, bool fall_back, s
 {
     struct ctl_client *c = NULL;
     enum shim_result result = SHIM_OK;
-    char *detail = NULL;
-    gpg_error_t err = ctl_connect(true, &c);
+    char *detail = NULL, *why = NULL;
+    gpg_error_t err = ctl_connect_or_start(&c, &why);
 
     if (err != 0) {
         tell_failure(o, err,
-                     "no latchkey-agent is running and none could be started; try latchkey-agent "
-                     "--foreground");
+                     why != NULL ? why
+                                 : "no latchkey-agent is running and none could be started; try "
+                                   "latchkey-agent --foreground");
+        gpgrt_free(why);
         return SHIM_FAILED;
     }
     for (size_t i = 0; i < n && result == SHIM_OK; i++) {

@@ -1,37 +1,75 @@
 # bash completion for latchkey, latchkey-agent and latchkey-gpg
+
+# Names that `latchkey keys` and `policy explain --key` take: SHA256 and OpenPGP fingerprints; with "tokens", tokens, too.
 _latchkey_keys()
 {
     latchkey keys --fingerprint 2>/dev/null | awk '{ if ($2 != "-") print $2; if ($4 != "-") print $4 }'
+    [ "$1" = tokens ] && latchkey status 2>/dev/null | awk 'in_tokens && /^  [^ ]/ { print $1 } /^tokens/ { in_tokens = 1 }'
+}
+
+_latchkey_options()
+{
+    case $1 in
+    status) echo "--json --help" ;;
+    keys) echo "--json --ssh --fingerprint --openpgp --output --help" ;;
+    log) echo "--follow --lines --json --help" ;;
+    "policy explain") echo "--host --user --key --use --client --forwarded --unbound --last --help" ;;
+    *) echo "--help" ;;
+    esac
 }
 
 _latchkey()
 {
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
-    case ${COMP_WORDS[1]} in
-    status) words="--json --help" ;;
-    keys)
-        case $prev in
-        -o | --output) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-        esac
-        words="--json --ssh --fingerprint --openpgp --output --help"
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words=
+    local first="status keys lock unlock policy reload log help --help --version"
+
+    if [ "$cur" = ":" ] || [ "$prev" = ":" ]; then
+        return # bash splits words at ":"; there is nothing of ours behind one
+    fi
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$first" -- "$cur")
+        return
+    fi
+    [ "$command" = policy ] && [ "$COMP_CWORD" -gt 2 ] && command="policy ${COMP_WORDS[2]}"
+    case $command:$prev in
+    keys:--output | keys:-o)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
         ;;
-    log) words="--follow --lines --json --help" ;;
-    lock | unlock | reload) words="--help" ;;
-    policy)
-        if [ "$COMP_CWORD" -eq 2 ]; then
-            words="check explain show --help"
-        elif [ "${COMP_WORDS[2]}" = check ]; then
+    "policy explain:--client" | "policy explain:-c")
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -c -- "$cur"; compgen -f -- "$cur")
+        return
+        ;;
+    "policy explain:--host" | "policy explain:-H")
+        mapfile -t COMPREPLY < <(compgen -A hostname -- "$cur")
+        return
+        ;;
+    "policy explain:--key" | "policy explain:-k") words=$(_latchkey_keys) ;;
+    "policy explain:--user" | "policy explain:-u") words=$(compgen -u) ;;
+    "policy explain:--use" | "policy explain:-s")
+        words="ssh-auth sshsig sshsig:git ssh-ca sudo host-key git-commit git-tag openpgp-sign decrypt export import generate delete card-admin raw"
+        ;;
+    keys:--openpgp | keys:-O | log:--lines | log:-n) return ;;
+    "policy check":*)
+        compopt -o filenames
+        case $cur in
+        -*) words=$(_latchkey_options "$command") ;;
+        *)
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
-        elif [ "$prev" = --key ]; then
-            words=$(_latchkey_keys)
-        elif [ "$prev" = --use ]; then
-            words="ssh-auth sshsig:git ssh-ca sudo host-key git-commit git-tag openpgp-sign decrypt import delete raw"
-        elif [ "${COMP_WORDS[2]}" = explain ]; then
-            words="--host --user --key --use --client --forwarded --unbound --last --help"
-        fi
+            ;;
+        esac
         ;;
-    *) words="status keys lock unlock policy reload log help --help --version" ;;
+    policy:*) words="check show explain --help" ;;
+    "help:policy" | "help policy:"*) words="check show explain" ;;
+    help:help) words="status keys lock unlock policy reload log" ;;
+    keys:*)
+        words=$(_latchkey_options keys)
+        case $cur in -*) ;; *) words="$words $(_latchkey_keys tokens)" ;; esac
+        ;;
+    *) words=$(_latchkey_options "$command") ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
@@ -39,7 +77,28 @@ complete -F _latchkey latchkey
 
 _latchkey_agent()
 {
-    mapfile -t COMPREPLY < <(compgen -W "-a -c -s -k -D -d -t --foreground --daemon --log-file --help --version" -- \
-        "${COMP_WORDS[COMP_CWORD]}")
+    local cur=${COMP_WORDS[COMP_CWORD]}
+    case ${COMP_WORDS[COMP_CWORD - 1]} in
+    -a | --log-file)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        ;;
+    *) mapfile -t COMPREPLY < <(compgen -W "-a -c -s -k -D -d -t -v --foreground --daemon --log-file --verbose --help --version" -- "$cur") ;;
+    esac
 }
 complete -o default -F _latchkey_agent latchkey-agent
+
+# gpg's options, where gpg's completion is there
+_latchkey_gpg()
+{
+    if ! declare -F _gpg >/dev/null && declare -F _completion_loader >/dev/null; then
+        _completion_loader gpg >/dev/null 2>&1
+    fi
+    if declare -F _gpg >/dev/null; then
+        _gpg "$@"
+    else
+        mapfile -t COMPREPLY < <(compgen -W "--detach-sign --armor --local-user --output --textmode --status-fd --yes --help" -- \
+            "${COMP_WORDS[COMP_CWORD]}")
+    fi
+}
+complete -o default -F _latchkey_gpg latchkey-gpg

@@ -1,5 +1,18 @@
+# fish completion for latchkey; latchkey-agent and latchkey-gpg have files of their own that load this one
 set -l commands status keys lock unlock policy reload log help
+set -l subcommands check show explain
+
+function __latchkey_keys
+    latchkey keys --fingerprint 2>/dev/null | awk '{ if ($2 != "-") print $2; if ($4 != "-") print $4 }'
+end
+
+function __latchkey_tokens
+    latchkey status 2>/dev/null | awk 'in_tokens && /^  [^ ]/ { print $1 } /^tokens/ { in_tokens = 1 }'
+end
+
 complete -c latchkey -f
+complete -c latchkey -s h -l help -d "help"
+complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -s V -l version -d "version"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a status -d "show lock, policy and tokens"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a keys -d "list keys, or make an OpenPGP certificate"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a lock -d "lock the agent"
@@ -7,17 +20,44 @@ complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a unlock -d
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a policy -d "check, show or explain the policy"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a reload -d "read the policy again"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a log -d "show the audit log"
-complete -c latchkey -n "__fish_seen_subcommand_from status keys log" -l json -d "as JSON"
-complete -c latchkey -n "__fish_seen_subcommand_from keys" -l ssh -d "lines for authorized_keys"
-complete -c latchkey -n "__fish_seen_subcommand_from keys" -l fingerprint
-complete -c latchkey -n "__fish_seen_subcommand_from keys" -l openpgp -x -d "OpenPGP certificate for this user id"
-complete -c latchkey -n "__fish_seen_subcommand_from keys" -s o -l output -r
-complete -c latchkey -n "__fish_seen_subcommand_from log" -s f -l follow
-complete -c latchkey -n "__fish_seen_subcommand_from log" -s n -l lines -x
-complete -c latchkey -n "__fish_seen_subcommand_from policy" -a "check show explain"
-complete -c latchkey -n "__fish_seen_subcommand_from explain" -l host -x -a "(__fish_print_hostnames)"
-complete -c latchkey -n "__fish_seen_subcommand_from explain" -l user -x
-complete -c latchkey -n "__fish_seen_subcommand_from explain" -l key -x
-complete -c latchkey -n "__fish_seen_subcommand_from explain" -l use -x -a "ssh-auth sshsig:git ssh-ca sudo host-key git-commit git-tag openpgp-sign raw"
-complete -c latchkey -n "__fish_seen_subcommand_from explain" -l client -r
-complete -c latchkey -n "__fish_seen_subcommand_from explain" -l forwarded -l unbound -l last
+complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a help -d "tell about a command"
+complete -c latchkey -n "__fish_seen_subcommand_from help" -a "$commands"
+
+complete -c latchkey -n "__fish_seen_subcommand_from status keys log" -s j -l json -d "as JSON"
+complete -c latchkey -n "__fish_seen_subcommand_from keys" -s s -l ssh -d "lines for authorized_keys"
+complete -c latchkey -n "__fish_seen_subcommand_from keys" -s f -l fingerprint -d "a line of fingerprints a key"
+complete -c latchkey -n "__fish_seen_subcommand_from keys" -s O -l openpgp -x -d "OpenPGP certificate for this user id"
+complete -c latchkey -n "__fish_seen_subcommand_from keys" -s o -l output -r -F -d "where to write it"
+complete -c latchkey -n "__fish_seen_subcommand_from keys" -a "(__latchkey_tokens)" -d token
+complete -c latchkey -n "__fish_seen_subcommand_from keys" -a "(__latchkey_keys)" -d key
+complete -c latchkey -n "__fish_seen_subcommand_from log" -s f -l follow -d "go on with what is written from now on"
+complete -c latchkey -n "__fish_seen_subcommand_from log" -s n -l lines -x -d "the last N records"
+
+complete -c latchkey -n "__fish_seen_subcommand_from policy; and not __fish_seen_subcommand_from $subcommands" -a check -d "tell the errors of policy files"
+complete -c latchkey -n "__fish_seen_subcommand_from policy; and not __fish_seen_subcommand_from $subcommands" -a show -d "print the rules in force"
+complete -c latchkey -n "__fish_seen_subcommand_from policy; and not __fish_seen_subcommand_from $subcommands" -a explain -d "tell where each setting comes from"
+complete -c latchkey -n "__fish_seen_subcommand_from check" -F
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -s l -l last -d "what was just asked"
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -s H -l host -x -a "(__fish_print_hostnames)" -d "the destination, taken as proven"
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -s b -l unbound -d "the destination is not proven"
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -s u -l user -x -a "(__fish_complete_users)" -d "the remote user"
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -s k -l key -x -a "(__latchkey_keys)" -d "the key"
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -s s -l use -x -a "ssh-auth sshsig sshsig:git ssh-ca sudo host-key git-commit git-tag openpgp-sign decrypt export import generate delete card-admin raw" -d "what is asked for"
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -s c -l client -r -F -d "the asking program"
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -s f -l forwarded -d "over a forwarded agent"
+
+complete -c latchkey-agent -s a -r -F -d "listen there"
+complete -c latchkey-agent -s c -d "variables for csh"
+complete -c latchkey-agent -s s -d "variables for sh"
+complete -c latchkey-agent -s k -d "end the agent"
+complete -c latchkey-agent -s D -d "stay in the foreground"
+complete -c latchkey-agent -s d -d "foreground, log to standard error"
+complete -c latchkey-agent -s t -x -d "life of added keys"
+complete -c latchkey-agent -s v -l verbose
+complete -c latchkey-agent -l foreground -d "as a service"
+complete -c latchkey-agent -l daemon -d "as a service, in the background"
+complete -c latchkey-agent -l log-file -r -F -d "log there"
+complete -c latchkey-agent -l help
+complete -c latchkey-agent -l version
+
+complete -c latchkey-gpg -w gpg

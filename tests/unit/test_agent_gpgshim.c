@@ -181,7 +181,7 @@ static const struct {
      "do :; done\n"
      "mkdir bin; cp $SHIM bin/; bin/latchkey-gpg --status-fd 1 -b data",
      2,
-     {"no latchkey-agent is running and none could be started", "FAILURE sign ", NULL},
+     {"latchkey-agent is neither beside this program nor in", "FAILURE sign ", NULL},
      NULL},
     /* no agent yet: it is started, and waited for */
     {"mv ctl elsewhere; mkdir bin; cp $SHIM bin/; printf '#!/bin/sh\\nmv %s/elsewhere %s/ctl; "

@@ -44,7 +44,7 @@ static int fake_watcher(void)
     return 0;
 }
 
-static const char *key_hex(void)
+static const char *key_pub(void)
 {
     return getenv("LATCHKEY_TEST_KEY");
 }
@@ -87,7 +87,7 @@ static void *fake_channel(void *arg)
             say(fd, text);
         }
         if (strstr(reader, "Blank") == NULL) {
-            snprintf(text, sizeof text, "S KEY id=aut pub=%s caps=a family=ssh\n", key_hex());
+            snprintf(text, sizeof text, "S KEY id=aut pub=%s caps=a family=ssh\n", key_pub());
             say(fd, text);
         }
         say(fd, "OK\n");
@@ -125,7 +125,7 @@ static void make_key_for(const char *name)
 {
     static uint8_t n[128] = {0xc0, [127] = 1};
     gcry_sexp_t pub;
-    char canon[512], *hex;
+    char canon[512], *text;
     size_t len;
 
     n[64]++;
@@ -133,9 +133,9 @@ static void make_key_for(const char *name)
                                       (int)sizeof n, (const char *)n),
                       0);
     len = gcry_sexp_sprint(pub, GCRYSEXP_FMT_CANON, canon, sizeof canon);
-    hex = hex_encode(canon, len);
-    setenv(name, hex, 1);
-    gpgrt_free(hex);
+    text = b64_encode(canon, len);
+    setenv(name, text, 1);
+    gpgrt_free(text);
     gcry_sexp_release(pub);
 }
 
@@ -550,7 +550,7 @@ START_TEST(software_comes_back)
     struct key *k;
     char *replaced;
 
-    ck_assert_uint_eq(hex_decode(key_hex(), &b), 0);
+    ck_assert_uint_eq(b64_decode(key_pub(), strlen(key_pub()), &b), 0);
     ck_assert_uint_eq(gcry_sexp_new(&sexp, b.data, b.len, 0), 0);
     ck_assert_uint_eq(key_from_sexp(sexp, false, &k), 0);
     ck_assert_uint_eq(keyring_add(a.keyring, t, k, "id", "c", &c, 0, &replaced), 0);

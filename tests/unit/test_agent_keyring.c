@@ -50,7 +50,7 @@ static int fake_token(char *arg)
 
 #define NKEYS 4
 static gcry_sexp_t publics[NKEYS];
-static char *hex[NKEYS];
+static char *pub[NKEYS];
 static struct keyring *ring;
 static char *replaced; /* what the last add told of the software token */
 
@@ -66,7 +66,7 @@ static void make_keys(void)
                                           (const char *)n),
                           0);
         len = gcry_sexp_sprint(publics[i], GCRYSEXP_FMT_CANON, canon, sizeof canon);
-        hex[i] = hex_encode(canon, len);
+        pub[i] = b64_encode(canon, len);
     }
 }
 
@@ -99,7 +99,7 @@ static struct token *card(const char *name, const char *id, int i, const char *m
 {
     char line[1024];
 
-    snprintf(line, sizeof line, "id=%s;pub=%s;caps=sa;family=ssh%s", id, hex[i], more);
+    snprintf(line, sizeof line, "id=%s;pub=%s;caps=sa;family=ssh%s", id, pub[i], more);
     return start(name, (const char *const[]){line, NULL});
 }
 
@@ -120,7 +120,7 @@ static void teardown(void)
     keyring_free(ring);
     for (int i = 0; i < NKEYS; i++) {
         gcry_sexp_release(publics[i]);
-        gpgrt_free(hex[i]);
+        gpgrt_free(pub[i]);
     }
 }
 
@@ -215,7 +215,7 @@ END_TEST
 
 START_TEST(the_same_key_in_two_families_stays_two)
 {
-    char ssh[1024], gpg[1024], bad[] = "id=dec;pub=6162;caps=e", odd[] = "id=..;pub=";
+    char ssh[1024], gpg[1024], bad[] = "id=dec;pub=YWI=;caps=e", odd[] = "id=..;pub=";
     const char *const lines[] = {bad, gpg, odd, ssh, NULL};
     const struct keyring_snapshot *s;
     const struct identity *id;
@@ -224,8 +224,8 @@ START_TEST(the_same_key_in_two_families_stays_two)
     snprintf(gpg, sizeof gpg,
              "id=sig;pub=%s;caps=s;family=gpg;created=1700000000;"
              "fpr=00112233445566778899AABBCCDDEEFF00112233",
-             hex[0]);
-    snprintf(ssh, sizeof ssh, "id=aut;pub=%s;caps=a;family=ssh;comment=my%%20key", hex[0]);
+             pub[0]);
+    snprintf(ssh, sizeof ssh, "id=aut;pub=%s;caps=a;family=ssh;comment=my%%20key", pub[0]);
     t = start("openpgp-1", lines);
     ck_assert_uint_eq(keyring_set_token(ring, t), 0);
     s = keyring_get(ring);
