@@ -222,7 +222,8 @@ static bool rules_hide_keys(const struct rules *r)
 
 bool policy_hides_keys(const struct policy_set *p)
 {
-    return rules_hide_keys(&p->user) || (p->has_admin && rules_hide_keys(&p->admin));
+    return rules_hide_keys(&p->person->rules) ||
+           (p->has_admin && rules_hide_keys(&p->admin->rules));
 }
 
 void policy_evaluate(const struct policy_set *p, const struct policy_facts *f,

@@ -124,18 +124,18 @@ static void list(const char *id, gcry_sexp_t pair, gcry_sexp_t *slot, gcry_sexp_
     gcry_sexp_t public = gcry_sexp_find_token(pair, "public-key", 0);
     struct buf f = BUF_INIT, canon = BUF_INIT;
     size_t n = 0;
-    char *hex;
+    char *text;
 
     put_sexp(&canon, public);
-    hex = hex_encode(canon.data, canon.len);
+    text = b64_encode(canon.data, canon.len);
     field_put(&f, "id", id);
-    field_put(&f, "pub", hex);
+    field_put(&f, "pub", text);
     buf_printf(&f, " %s", more);
     while (lines[n] != NULL)
         n++;
     lines[n] = buf_steal_cstr(&f);
     *slot = gcry_sexp_find_token(other != NULL ? other : pair, "private-key", 0);
-    gpgrt_free(hex);
+    gpgrt_free(text);
     buf_free(&canon);
     gcry_sexp_release(public);
 }
