@@ -432,6 +432,19 @@ START_TEST(confirm_yes_and_connection)
 }
 END_TEST
 
+/* ssh-add -c, whatever the policy says. */
+START_TEST(a_key_added_with_confirm_asks)
+{
+    world_new("Match all\n Confirm no\n Touch none\n", "software", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_NONE);
+    world.id.constraints.confirm = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 2);
+    world_free();
+}
+END_TEST
+
 START_TEST(one_dialog_serves_confirm_and_standin)
 {
     world_new("Match all\n Confirm yes\n Touch always\n", "gnuk", TOKEN_TOUCH_NEVER,
@@ -718,6 +731,7 @@ int main(void)
     tcase_add_test(t, a_host_without_a_name_could_be_any);
     tcase_add_test(t, hashes_are_an_sshds_alone);
     tcase_add_test(t, confirm_yes_and_connection);
+    tcase_add_test(t, a_key_added_with_confirm_asks);
     tcase_add_test(t, one_dialog_serves_confirm_and_standin);
     tcase_add_test(t, rate_refused_until_confirmed);
     tcase_add_test(t, pin_dialogs_count_down_and_warn);

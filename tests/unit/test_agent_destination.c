@@ -181,6 +181,14 @@ START_TEST(proofs)
     ck_assert_int_eq(d.proof, PROOF_BOUND);
     ck_assert_int_eq(d.forwarded, TRI_NO);
     destination_clear(&d);
+    world.origin.binds[0].sid[3] ^= 1; /* bound for another session than the one that is signed */
+    find(&d, false);
+    ck_assert_int_eq(d.proof, PROOF_NONE);
+    destination_clear(&d);
+    find(&d, true);
+    ck_assert_int_eq(d.proof, PROOF_NONE);
+    destination_clear(&d);
+    world.origin.binds[0].sid[3] ^= 1;
     world.origin.binds[0].forwarding =
         true; /* a remote program signs straight on the forwarded channel */
     find(&d, true);

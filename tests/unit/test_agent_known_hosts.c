@@ -155,6 +155,8 @@ START_TEST(certificates)
 {
     write_hosts("@cert-authority *.example %s\n", ca_text);
     ck_assert_str_eq(look_fresh(cert, NULL), "web.example db.example");
+    /* what the CA's line covers is not what the CA certified */
+    ck_assert_str_eq(look_fresh(cert, "prod.example"), "web.example db.example");
     write_hosts("@cert-authority web.* %s\n", ca_text);
     ck_assert_str_eq(look_fresh(cert, "other.example"), "web.example");
     write_hosts("web.example %s\n", ca_text); /* a CA's key without its marker certifies nothing */

@@ -81,6 +81,13 @@ START_TEST(host_negation_kills_the_block)
     ck_assert(!v.allow);
     judge("Host SHA256:hostkey\n Access deny\n");
     ck_assert(!v.allow);
+    host.names = (const char *const[]){"host.example", "www.example"}; /* one key, two names */
+    host.nnames = 2;
+    judge("Host www.example\n Access deny\n");
+    ck_assert(!v.allow);
+    judge(
+        "Host *.example !www.example\n Access deny\nHost *.example !host.example\n Access deny\n");
+    ck_assert(v.allow);
 }
 END_TEST
 
@@ -97,6 +104,10 @@ START_TEST(unproven_is_judged_by_the_strictest)
     judge("Host a\n Access deny\nMatch all\n Access allow\n");
     ck_assert(!v.allow);
     judge("Host a !b\n Keys other\n");
+    ck_assert(!v.allow);
+    /* A laxer block above that holds for everybody shuts out no stricter host below. */
+    judge("Match user root\n Touch none\nHost b\n Touch always\n Access deny\n");
+    ck_assert_int_eq(v.touch, TOUCH_ALWAYS);
     ck_assert(!v.allow);
 }
 END_TEST
