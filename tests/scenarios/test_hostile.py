@@ -281,7 +281,7 @@ class Crowds(Case):
     def test_many_programs_with_one_connection_each(self):
         for _ in range(70):
             self.bench.start("python3", "-c", "import socket, sys, time\ns = socket.socket(socket.AF_UNIX)\n"
-                             "s.connect(sys.argv[1])\ntime.sleep(600)", self.agent.ssh)
+                             "s.connect(sys.argv[1])\ntime.sleep(600)", self.agent.ssh, stderr=-3)
         wait_until(lambda: self.told("MaxClients") == 1, "the limit is reached", 60)
         self.check_alive()
 
