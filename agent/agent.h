@@ -6,6 +6,7 @@
 #include "policy/settings.h"
 
 struct audit;
+struct certificates;
 struct grants;
 struct hotplug;
 struct keyring;
@@ -22,6 +23,7 @@ struct agent {
     struct lock *lock;
     struct grants *grants;
     struct keyring *keyring;
+    struct certificates *certificates;
     struct known_hosts *known_hosts;
     struct prompt *prompt;
     struct audit *audit;

@@ -38,10 +38,11 @@ static bool may_see(const struct policy_set *p, const struct origin *from,
     return v.allow;
 }
 
-/* Clients like libssh stop reading a list at the first key type they do not know: those go last. */
+/* Clients like libssh stop reading a list at the first key type they do not know: those go last,
+ * certificates beside their keys. */
 static bool is_vendor_type(const struct identity *id)
 {
-    return strchr(id->key->type, '@') != NULL && id->key->cert == NULL;
+    return id->key->algo == KEY_SK_ECDSA || id->key->algo == KEY_SK_ED25519;
 }
 
 bool broker_list_needs_requester(struct agent *a)
@@ -168,6 +169,7 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
     op.what = use.what;
     op.dest = &dest;
     op.user = what.user;
+    op.cert = what.key != NULL && what.key->cert != NULL ? what.key : NULL;
     op.refusal = refusal_of(op.id, from, &what);
     err = broker_operate(&op);
     if (err == 0)

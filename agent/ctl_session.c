@@ -1,6 +1,7 @@
 /* The control socket's conversation (proto/ctl_protocol.h): Assuan by libassuan. */
 #include "agent/audit.h"
 #include "agent/broker.h"
+#include "agent/certificates.h"
 #include "agent/ctl_explain.h"
 #include "agent/ctl_json.h"
 #include "agent/grants.h"
@@ -117,6 +118,7 @@ static gpg_error_t cmd_reload(assuan_context_t ctx, char *line)
     (void)line;
     audit_reopen(s->a->audit);
     policy_reload(s->a->policy);
+    certificates_reload(s->a->certificates);
     return 0;
 }
 

@@ -78,12 +78,21 @@ static void put_policy(const json_t *policy)
     puts(json_array_size(files) == 0 ? "  (built-in only)" : "");
 }
 
+static void put_left_out(const json_t *c)
+{
+    printf("  ");
+    cli_put_field(c, "file");
+    printf("  %s", cli_colour(YELLOW));
+    cli_put_field(c, "problem");
+    printf("%s\n", cli_colour(PLAIN));
+}
+
 static int run(const struct command *c, int argc, char **argv)
 {
     static const struct option options[] = {
         {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     bool as_json = false;
-    const json_t *policy, *tokens;
+    const json_t *policy, *tokens, *left_out;
     const char *state;
     json_t *j;
     int opt, status;
@@ -132,6 +141,11 @@ static int run(const struct command *c, int argc, char **argv)
     printf("\ntokens\n");
     for (size_t i = 0; i < json_array_size(tokens); i++)
         put_token(json_array_get(tokens, i));
+    left_out = json_object_get(j, "certificates_left_out");
+    if (json_array_size(left_out) > 0)
+        printf("certificates left out\n");
+    for (size_t i = 0; i < json_array_size(left_out); i++)
+        put_left_out(json_array_get(left_out, i));
     json_decref(j);
     return status;
 }

@@ -14,7 +14,7 @@ def free_port():
 
 
 class Sshd:
-    def __init__(self, bench, name="host", key_type="ed25519", known_as=None, hashed=False, known=True):
+    def __init__(self, bench, name="host", key_type="ed25519", known_as=None, hashed=False, known=True, extra=""):
         self.bench = bench
         self.name = known_as or name
         self.port = free_port()
@@ -40,6 +40,7 @@ KbdInteractiveAuthentication no
 AllowAgentForwarding yes
 LogLevel VERBOSE
 SetEnv PATH={bench.env['PATH']}
+{extra}
 """)
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", exist_ok=True)
