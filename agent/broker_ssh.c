@@ -120,6 +120,19 @@ static gpg_error_t ssh_use_of(const struct signdata *d, struct ssh_use *u)
     return u->use != NULL && u->text != NULL ? 0 : gpg_error_from_syserror();
 }
 
+/* The flags say how to hash, RFC 9987; without any it is SHA-1. But paramiko leaves them out for
+ * certificates, and a signature by SHA-1 under a name of SHA-2 would serve nobody. */
+static uint32_t rsa_flags(uint32_t flags, const struct signdata *d)
+{
+    const uint32_t sha2 = SSH_AGENT_RSA_SHA2_256 | SSH_AGENT_RSA_SHA2_512;
+
+    if ((flags & sha2) != 0 || d->kind != SIGNDATA_USERAUTH)
+        return flags;
+    return strncmp(d->pkalg, "rsa-sha2-256", 12) == 0   ? flags | SSH_AGENT_RSA_SHA2_256
+           : strncmp(d->pkalg, "rsa-sha2-512", 12) == 0 ? flags | SSH_AGENT_RSA_SHA2_512
+                                                        : flags;
+}
+
 static const char *refusal_of(const struct identity *id, const struct origin *from,
                               const struct signdata *d)
 {
@@ -161,8 +174,8 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
     if ((err = signdata_parse(data, op.id->key, &what)) != 0 ||
         (err = ssh_use_of(&what, &use)) != 0 ||
         (err = destination_find(a, from, &what, policy, &dest)) != 0 ||
-        (err = tosign_from_message(ssh_sign_hash(op.id->key, flags), data, digest, &op.tosign)) !=
-            0)
+        (err = tosign_from_message(ssh_sign_hash(op.id->key, rsa_flags(flags, &what)), data, digest,
+                                   &op.tosign)) != 0)
         goto out;
     op.use = use.use;
     op.use_text = use.text;
