@@ -107,18 +107,25 @@ class Software:
         self.addCleanup(b.close)
         self.client = self.CLIENT(b)
         self.pinentry = ScriptedPinentry(b)
-        for kind in KINDS:
-            b.run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", f"my {kind}", "-f", b.top / kind)
+
+    def key(self, kind):
+        path = self.bench.top / kind
+        if not path.exists():
+            self.bench.run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", f"my {kind}", "-f", path)
+        return path
+
+    def public(self, kind):
+        return self.key(kind).with_suffix(".pub").read_text()
 
     def begin(self, policy, kinds=tuple(KINDS)):
         self.bench.policy(policy)
         self.agent = Agent(self.bench)
         for kind in kinds:
-            self.bench.run("ssh-add", "-q", self.bench.top / kind)
+            self.bench.run("ssh-add", "-q", self.key(kind))
 
     def server(self, kind, name="host", **kw):
         server = Sshd(self.bench, name, known_as=f"{name}.example", **kw)
-        server.authorize((self.bench.top / f"{kind}.pub").read_text())
+        server.authorize(self.public(kind))
         return server
 
     def auths(self):
@@ -129,7 +136,7 @@ class Software:
         server = self.server("ed25519")
         for kind in KINDS:
             with self.subTest(kind):
-                server.authorize((self.bench.top / f"{kind}.pub").read_text())
+                server.authorize(self.public(kind))
                 before = len(self.auths())
                 p = self.client.login(server)
                 self.assertTrue(p.is_in, p.stdout + p.stderr + self.agent.log.read_text())
