@@ -85,6 +85,7 @@ src_gpgshim  := $(wildcard agent/gpgshim/*.c)
 src_devices  := $(filter-out devices/main.c,$(wildcard devices/*.c))
 src_card     := $(wildcard tests/card/*.c)
 src_bench    := $(wildcard tests/bench/*.c)
+src_clients  := $(wildcard tests/clients/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 lib_proto   := $(BUILD)/libproto.a
@@ -159,9 +160,15 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(lib_proto)
 	@mkdir -p $(dir $@)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
+# Clients of others' making, for the scenarios.
+client_bins := $(patsubst tests/clients/%.c,$(BUILD)/clients/%,$(src_clients))
+$(BUILD)/clients/%: $(BUILD)/obj/tests/clients/%.o
+	@mkdir -p $(dir $@)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+
 .PHONY: testprograms all-unit check check-unit check-scenarios
 all-unit: $(unit_bins)
-testprograms: all $(unit_bins) $(BUILD)/testcard $(bench_bins)
+testprograms: all $(unit_bins) $(BUILD)/testcard $(bench_bins) $(client_bins)
 
 check:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for check
@@ -172,7 +179,7 @@ check:
 check-unit: $(unit_bins)
 	@BUILD='$(BUILD)' sh tests/run-unit $(unit_bins)
 
-check-scenarios: all $(BUILD)/testcard
+check-scenarios: all $(BUILD)/testcard $(client_bins)
 	@BUILD='$(abspath $(BUILD))' tests/run-scenarios $(SCENARIOS)
 
 # --- fuzzing: clang's libFuzzer, a target per parser of outside bytes -----------------------------------------------

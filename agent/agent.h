@@ -8,6 +8,7 @@
 #include <time.h>
 
 struct audit;
+struct certificates;
 struct grants;
 struct hotplug;
 struct keyring;
@@ -26,6 +27,7 @@ struct agent {
     struct lock *lock;
     struct grants *grants;
     struct keyring *keyring;
+    struct certificates *certificates;
     struct known_hosts *known_hosts;
     struct prompt *prompt;
     struct audit *audit;

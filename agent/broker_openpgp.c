@@ -167,7 +167,7 @@ static bool same_token(const struct identity *a, const struct identity *b)
 }
 
 /* A certificate in the making: each signature of it is an operation, with a dialog and a record of its own. */
-struct certificate {
+struct key_block {
     struct operation op;
     const char *uid; /* cleaned */
     uint32_t now;
@@ -175,7 +175,7 @@ struct certificate {
 };
 
 /* Has SIG, which hashed all it is about, signed. SUB: the subkey that it binds, NULL: the user id. */
-static gpg_error_t sign_part(struct certificate *c, struct openpgp_sig *sig,
+static gpg_error_t sign_part(struct key_block *c, struct openpgp_sig *sig,
                              const struct identity *sub)
 {
     char *fpr = sub != NULL ? hex_encode(sub->openpgp_fpr, sizeof sub->openpgp_fpr) : NULL;
@@ -201,7 +201,7 @@ static gpg_error_t sign_part(struct certificate *c, struct openpgp_sig *sig,
     return err;
 }
 
-static gpg_error_t certify_userid(struct certificate *c, const char *uid)
+static gpg_error_t certify_userid(struct key_block *c, const char *uid)
 {
     const struct identity *id = c->op.id;
     struct openpgp_sig *sig = NULL;
@@ -223,7 +223,7 @@ static gpg_error_t certify_userid(struct certificate *c, const char *uid)
     return err;
 }
 
-static gpg_error_t bind_subkey(struct certificate *c, const struct identity *sub)
+static gpg_error_t bind_subkey(struct key_block *c, const struct identity *sub)
 {
     const struct identity *id = c->op.id;
     struct openpgp_sig *sig = NULL;
@@ -256,13 +256,13 @@ gpg_error_t broker_openpgp_certificate(struct agent *a, const struct origin *fro
 {
     const struct keyring_snapshot *snap = NULL;
     struct policy_set *policy = NULL;
-    struct certificate c = {.op = {.a = a,
-                                   .from = from,
-                                   .verb = TOKEN_SIGN,
-                                   .use = "openpgp-sign",
-                                   .use_text = "make an OpenPGP certificate"},
-                            .now = (uint32_t)time(NULL),
-                            .out = out};
+    struct key_block c = {.op = {.a = a,
+                                 .from = from,
+                                 .verb = TOKEN_SIGN,
+                                 .use = "openpgp-sign",
+                                 .use_text = "make an OpenPGP certificate"},
+                          .now = (uint32_t)time(NULL),
+                          .out = out};
     char *clean = text_clean(uid, strlen(uid), MAX_UID);
     gpg_error_t err;
 

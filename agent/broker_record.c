@@ -33,6 +33,18 @@ static json_t *key_json(const struct identity *id, const char *grip)
     return j;
 }
 
+static json_t *cert_json(const struct key *k)
+{
+    json_t *j = json_object();
+    char serial[24];
+
+    snprintf(serial, sizeof serial, "%llu", (unsigned long long)k->cert->serial);
+    json_object_set_new(j, "key_id", broker_clean_json(k->cert->key_id));
+    json_object_set_new(j, "serial", json_string(serial)); /* 64 bits do not fit a JSON number */
+    json_object_set_new(j, "ca", broker_clean_json(k->cert->ca->fpr));
+    return j;
+}
+
 static json_t *host_json(const struct hop *h)
 {
     json_t *j = json_object(), *names = json_array();
@@ -120,6 +132,8 @@ gpg_error_t broker_record(const struct operation *op, const struct policy_verdic
     if (o->reason != NULL)
         json_object_set_new(j, "reason", broker_clean_json(o->reason));
     json_object_set_new(j, "key", key_json(op->id, grip != NULL ? grip : ""));
+    if (op->cert != NULL)
+        json_object_set_new(j, "certificate", cert_json(op->cert));
     json_object_set_new(j, "token", broker_clean_json(o->token));
     if (op->dest != NULL)
         json_object_set_new(j, "destination", destination_json(op->dest, op->user));
@@ -169,6 +183,8 @@ char *broker_describe(const struct operation *op, const struct policy_verdict *v
         buf_printf(&b, "%s", op->what);
     broker_put_line(&b, "Key:", op->id->comment);
     broker_put_line(&b, "", op->id->key->fpr);
+    if (op->cert != NULL)
+        broker_put_line(&b, "Cert:", op->cert->cert->key_id);
     if (v->rule.file != NULL && v->rule.line > 0) {
         rule = gpgrt_bsprintf("%s:%u", v->rule.file, v->rule.line);
         broker_put_line(&b, "Rule:", rule);

@@ -40,10 +40,11 @@ static bool may_see(const struct policy_set *p, const struct origin *from,
     return v.allow;
 }
 
-/* Clients like libssh stop reading a list at the first key type they do not know: those go last. */
+/* Clients like libssh stop reading a list at the first key type they do not know: those go last,
+ * certificates beside their keys. */
 static bool is_vendor_type(const struct identity *id)
 {
-    return strchr(id->key->type, '@') != NULL && id->key->cert == NULL;
+    return id->key->algo == KEY_SK_ECDSA || id->key->algo == KEY_SK_ED25519;
 }
 
 bool broker_list_needs_requester(struct agent *a)
@@ -184,6 +185,19 @@ static gpg_error_t ssh_use_of(const struct origin *from, const struct signdata *
     return u->use != NULL && u->text != NULL ? buf_err(&u->what) : gpg_error_from_syserror();
 }
 
+/* The flags say how to hash, RFC 9987; without any it is SHA-1. But paramiko leaves them out for
+ * certificates, and a signature by SHA-1 under a name of SHA-2 would serve nobody. */
+static uint32_t rsa_flags(uint32_t flags, const struct signdata *d)
+{
+    const uint32_t sha2 = SSH_AGENT_RSA_SHA2_256 | SSH_AGENT_RSA_SHA2_512;
+
+    if ((flags & sha2) != 0 || d->kind != SIGNDATA_USERAUTH)
+        return flags;
+    return strncmp(d->pkalg, "rsa-sha2-256", 12) == 0   ? flags | SSH_AGENT_RSA_SHA2_256
+           : strncmp(d->pkalg, "rsa-sha2-512", 12) == 0 ? flags | SSH_AGENT_RSA_SHA2_512
+                                                        : flags;
+}
+
 static const char *refusal_of(const struct identity *id, const struct origin *from,
                               const struct signdata *d)
 {
@@ -225,8 +239,8 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
     if ((err = signdata_parse(data, op.id->key, &what)) != 0 ||
         (err = ssh_use_of(from, &what, data, &use)) != 0 ||
         (err = destination_find(a, from, &what, policy, &dest)) != 0 ||
-        (err = tosign_from_message(ssh_sign_hash(op.id->key, flags), data, digest, &op.tosign)) !=
-            0)
+        (err = tosign_from_message(ssh_sign_hash(op.id->key, rsa_flags(flags, &what)), data, digest,
+                                   &op.tosign)) != 0)
         goto out;
     op.use = use.use;
     op.use_text = use.text;
@@ -234,6 +248,7 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
     op.detail = use.detail;
     op.dest = &dest;
     op.user = what.user;
+    op.cert = what.key != NULL && what.key->cert != NULL ? what.key : NULL;
     op.refusal = refusal_of(op.id, from, &what);
     err = broker_operate(&op);
     if (err == 0)

@@ -1,12 +1,15 @@
 #include "agent/ctl_json.h"
 
 #include "agent/audit.h"
+#include "agent/certificates.h"
 #include "agent/hotplug.h"
 #include "agent/keyring.h"
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
 #include "agent/wait.h"
 
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static json_t *text_or_null(const char *s)
@@ -72,7 +75,7 @@ static size_t keys_on(const struct keyring_snapshot *s, const struct token *t)
 
     for (size_t i = 0; s != NULL && i < s->n; i++)
         for (size_t j = 0; j < s->ids[i]->nholders; j++)
-            n += s->ids[i]->holders[j].token == t;
+            n += s->ids[i]->holders[j].token == t && !s->ids[i]->from_file;
     return n;
 }
 
@@ -107,6 +110,26 @@ static json_t *token_json(const struct hotplug_entry *e, const struct keyring_sn
     return j;
 }
 
+/* Files that cannot be used; which of the others are listed is told under their keys. */
+static json_t *bad_certificates_json(struct agent *a)
+{
+    struct certificate_set *set = certificates_current(a->certificates);
+    json_t *j = json_array();
+
+    for (size_t i = 0; set != NULL && i < set->n; i++) {
+        json_t *one;
+
+        if (set->certs[i]->problem == NULL)
+            continue;
+        one = json_object();
+        json_object_set_new(one, "file", text_or_null(set->certs[i]->path));
+        json_object_set_new(one, "problem", text_or_null(set->certs[i]->problem));
+        json_array_append_new(j, one);
+    }
+    certificate_set_unref(set);
+    return j;
+}
+
 json_t *ctl_status_json(struct agent *a)
 {
     const struct keyring_snapshot *s = keyring_get(a->keyring);
@@ -127,6 +150,7 @@ json_t *ctl_status_json(struct agent *a)
         json_array_append_new(tokens, token_json(&e[i], s));
     hotplug_entries_free(e, n);
     json_object_set_new(j, "tokens", tokens);
+    json_object_set_new(j, "certificates_left_out", bad_certificates_json(a));
     json_object_set_new(j, "audit", text_or_null(audit_path(a->audit)));
     keyring_put(s);
     return j;
@@ -152,9 +176,48 @@ static json_t *holder_json(const struct holder *h)
     return j;
 }
 
-static json_t *identity_json(const struct identity *id)
+static bool lists(const struct keyring_snapshot *s, const struct certificate *c)
 {
-    json_t *j = json_object(), *uses = json_array(), *tokens = json_array();
+    for (size_t i = 0; i < s->n; i++)
+        if (s->ids[i]->from_file && s->ids[i]->certs[0] == c)
+            return true;
+    return false;
+}
+
+static json_t *date_json(uint64_t t)
+{
+    return t <= INT64_MAX ? json_integer((json_int_t)t) : json_null(); /* all ones: for ever */
+}
+
+static json_t *certificate_json(const struct keyring_snapshot *s, const struct certificate *c)
+{
+    const struct ssh_cert *cert = c->key->cert;
+    const char *problem = certificate_out_of_date(c, (uint64_t)time(NULL));
+    bool listed = lists(s, c) && problem == NULL;
+    json_t *j = json_object(), *principals = json_array();
+    char serial[24];
+
+    snprintf(serial, sizeof serial, "%llu", (unsigned long long)cert->serial);
+    json_object_set_new(j, "file", text_or_null(c->path));
+    json_object_set_new(j, "type", text_or_null(c->key->type));
+    json_object_set_new(j, "key_id", text_or_null(cert->key_id));
+    json_object_set_new(j, "serial", json_string(serial)); /* 64 bits do not fit a JSON number */
+    for (size_t i = 0; cert->principals[i] != NULL; i++)
+        json_array_append_new(principals, text_or_null(cert->principals[i]));
+    json_object_set_new(j, "principals", principals);
+    json_object_set_new(j, "valid_after", date_json(cert->valid_after));
+    json_object_set_new(j, "valid_before", date_json(cert->valid_before));
+    json_object_set_new(j, "ca", text_or_null(cert->ca->fpr));
+    json_object_set_new(j, "listed", json_boolean(listed));
+    if (!listed && problem == NULL)
+        problem = "the same certificate is listed already";
+    json_object_set_new(j, "left_out_because", text_or_null(problem));
+    return j;
+}
+
+static json_t *identity_json(const struct keyring_snapshot *s, const struct identity *id)
+{
+    json_t *j = json_object(), *uses = json_array(), *tokens = json_array(), *certs = json_array();
     char name[32], *ssh = key_to_text(id->key);
     int64_t left = id->expires_ms != 0 ? (id->expires_ms - monotonic_ms()) / 1000 : -1;
 
@@ -186,6 +249,9 @@ static json_t *identity_json(const struct identity *id)
     for (size_t i = 0; i < id->nholders; i++)
         json_array_append_new(tokens, holder_json(&id->holders[i]));
     json_object_set_new(j, "tokens", tokens);
+    for (size_t i = 0; i < id->ncerts; i++)
+        json_array_append_new(certs, certificate_json(s, id->certs[i]));
+    json_object_set_new(j, "certificates", certs);
     gpgrt_free(ssh);
     return j;
 }
@@ -200,7 +266,8 @@ json_t *ctl_keys_json(struct agent *a)
     hotplug_settle_all(a->hotplug, 1500);
     s = keyring_get(a->keyring);
     for (size_t i = 0; s != NULL && i < s->n; i++)
-        json_array_append_new(j, identity_json(s->ids[i]));
+        if (!s->ids[i]->from_file)
+            json_array_append_new(j, identity_json(s, s->ids[i]));
     keyring_put(s);
     return j;
 }

@@ -1,6 +1,7 @@
 /* The control socket's conversation (proto/ctl_protocol.h): Assuan by libassuan. */
 #include "agent/audit.h"
 #include "agent/broker.h"
+#include "agent/certificates.h"
 #include "agent/ctl_explain.h"
 #include "agent/ctl_json.h"
 #include "agent/ctl_object.h"
@@ -121,6 +122,7 @@ static gpg_error_t cmd_reload(assuan_context_t ctx, char *line)
 
     (void)line;
     audit_reopen(s->a->audit);
+    certificates_reload(s->a->certificates);
     err = policy_reload_for(s->a->policy, s->origin.who, s->origin.fd, &problem);
     return err != 0 ? failed(ctx, err, problem) : 0;
 }

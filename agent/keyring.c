@@ -1,6 +1,7 @@
 #include "agent/keyring_node.h"
 
 #include <string.h>
+#include <time.h>
 
 /* --- nodes --------------------------------------------------------------------------------------- */
 
@@ -15,6 +16,9 @@ void keyring_node_unref(struct node *n)
         gpgrt_free(n->id.holders[i].id);
     }
     gpgrt_free(n->id.holders);
+    for (size_t i = 0; i < n->id.ncerts; i++)
+        certificate_unref(n->id.certs[i]);
+    gpgrt_free(n->id.certs);
     if (n->constraints_of != NULL)
         keyring_node_unref(n->constraints_of);
     else
@@ -187,7 +191,7 @@ static gpg_error_t fill_snapshot(struct keyring *k, struct snapshot *s, int64_t 
     }
     for (size_t i = 0; i < nfirst; i++)
         sort_holders(s->nodes[i]);
-    return 0;
+    return keyring_put_certificates(k, s, nfirst);
 }
 
 /* Makes a new snapshot of what is on the shelves; the mutex is held. When memory is short the old
@@ -203,12 +207,14 @@ gpg_error_t keyring_rebuild(struct keyring *k)
 
     TAILQ_FOREACH(shelf, &k->shelves, link)
     max += shelf->n;
+    max += k->certs != NULL ? k->certs->n : 0; /* each certifies one key */
     s = snapshot_new(max);
     if (s == NULL)
         return gpg_error(GPG_ERR_ENOMEM);
     err = fill_snapshot(k, s, &next_expiry);
     ids = err == 0 ? gpgrt_calloc(s->pub.n + 1, sizeof *ids) : NULL;
     if (ids == NULL) {
+        k->certs_until = 0; /* the old snapshot's span is not known any more: tried again */
         keyring_put(&s->pub);
         return err != 0 ? err : gpg_error(GPG_ERR_ENOMEM);
     }
@@ -222,13 +228,24 @@ gpg_error_t keyring_rebuild(struct keyring *k)
     return 0;
 }
 
+static bool out_of_date(const struct keyring *k)
+{
+    uint64_t now;
+
+    if (k->next_expiry_ms != INT64_MAX && monotonic_ms() >= k->next_expiry_ms)
+        return true;
+    if (k->certs == NULL || k->certs->n == 0)
+        return false;
+    now = (uint64_t)time(NULL);
+    return now < k->certs_from || now >= k->certs_until;
+}
+
 const struct keyring_snapshot *keyring_get(struct keyring *k)
 {
     struct snapshot *s;
 
     pthread_mutex_lock(&k->mutex);
-    if (k->next_expiry_ms != INT64_MAX && monotonic_ms() >= k->next_expiry_ms &&
-        keyring_rebuild(k) != 0) {
+    if (out_of_date(k) && keyring_rebuild(k) != 0) {
         /* Better nothing than a key whose time is over. */
         pthread_mutex_unlock(&k->mutex);
         return NULL;
@@ -412,6 +429,7 @@ void keyring_free(struct keyring *k)
     }
     if (k->now != NULL)
         keyring_put(&k->now->pub);
+    certificate_set_unref(k->certs);
     pthread_mutex_destroy(&k->mutex);
     gpgrt_free(k);
 }

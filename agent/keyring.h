@@ -3,6 +3,7 @@
 #ifndef LATCHKEY_AGENT_KEYRING_H
 #define LATCHKEY_AGENT_KEYRING_H
 
+#include "agent/certificates.h"
 #include "agent/token_client.h"
 #include "proto/ssh_agent.h"
 
@@ -36,18 +37,24 @@ struct identity {
     bool added;
     struct key_constraints constraints;
     int64_t expires_ms; /* CLOCK_MONOTONIC, 0: never */
+    /* certificates from files, for keys on tokens */
+    struct certificate **certs; /* references; of a plain key: all that fit it, listed or not */
+    size_t ncerts;
+    bool from_file; /* this identity is one of those: the plain key's holders, its one certs */
 };
 
+/* Token keys first in token order, each with its certificates from files behind it; then added ones
+ * in the order of adding. */
 struct keyring_snapshot {
-    struct identity *const
-        *ids; /* token keys first in token order, then added ones in the order of adding */
+    struct identity *const *ids;
     size_t n;
 };
 
 struct keyring;
 gpg_error_t keyring_new(struct keyring **out);
 void keyring_free(struct keyring *k);
-/* The present snapshot; give it back with keyring_put. Expired identities are left out of it. */
+/* The present snapshot; give it back with keyring_put. Expired identities are left out of it, and
+ * so are certificates of files that are not valid by the clock of this moment. */
 const struct keyring_snapshot *keyring_get(struct keyring *k);
 void keyring_put(const struct keyring_snapshot *s);
 /* First identity whose key blob (certificate or plain) is BLOB; failing that, one whose plain key
@@ -58,6 +65,10 @@ const struct identity *keyring_find_blob(const struct keyring_snapshot *s, struc
  * token_client). */
 gpg_error_t keyring_set_token(struct keyring *k, struct token *t);
 void keyring_remove_token(struct keyring *k, struct token *t);
+
+/* Certificates from files: takes a reference of S, which replaces what was given before. Each goes
+ * with the token key that it certifies and is bound by all that binds that key. */
+gpg_error_t keyring_set_certificates(struct keyring *k, struct certificate_set *s);
 
 /* ssh-add. The private part went to the software token T, which answered with the key's id; the
  * entry (key may be a certificate) takes over *C (which is emptied). Replaces an entry of the same

@@ -1,4 +1,4 @@
-/* The inside of the keyring, shared by keyring.c and keyring_added.c. */
+/* The inside of the keyring, shared by keyring.c, keyring_added.c and keyring_certs.c. */
 #ifndef LATCHKEY_AGENT_KEYRING_NODE_H
 #define LATCHKEY_AGENT_KEYRING_NODE_H
 
@@ -42,6 +42,10 @@ struct keyring {
     size_t added_size; /* of all together */
     struct snapshot *now;
     int64_t next_expiry_ms; /* INT64_MAX: none of those in the snapshot ends */
+    /* certificates from files, and the span of the wall clock (seconds) in which the snapshot shows
+     * the right ones: the clock may be set, and goes on while the machine sleeps */
+    struct certificate_set *certs; /* reference or NULL */
+    uint64_t certs_from, certs_until;
 };
 
 /* Copies COMMENT, takes a reference of KEY. */
@@ -53,6 +57,9 @@ gpg_error_t keyring_node_add_holder(struct node *n, const struct holder *h, stru
 bool keyring_node_expired(const struct node *n, int64_t now);
 
 /* The following need the keyring's mutex. */
+/* Puts the certificates of files behind the first NFIRST nodes of S (the token keys), which has room
+ * for all of them. */
+gpg_error_t keyring_put_certificates(struct keyring *k, struct snapshot *s, size_t nfirst);
 gpg_error_t keyring_rebuild(struct keyring *k);
 void keyring_added_drop(struct keyring *k, struct added *a);
 

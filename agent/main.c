@@ -1,6 +1,7 @@
 /* latchkey-agent: options, start-up order, signals, exit. */
 #include "agent/agent.h"
 #include "agent/audit.h"
+#include "agent/certificates.h"
 #include "agent/grants.h"
 #include "agent/hotplug.h"
 #include "agent/instance.h"
@@ -136,6 +137,8 @@ static gpg_error_t start_parts(struct agent *a)
         (err = known_hosts_new(home, NULL, &a->known_hosts)) != 0 ||
         (err = prompt_new(a->settings->pinentry, NULL, &a->prompt)) != 0 ||
         (err = policy_holder_new(&paths, &a->policy)) != 0 ||
+        (err = certificates_start(a->keyring, home, a->settings->certificates, geteuid(),
+                                  &a->certificates)) != 0 ||
         (err = hotplug_start(a, &a->hotplug)) != 0 || (err = policy_watch_start(a)) != 0 ||
         (err = lock_start_idle(a)) != 0)
         gpgrt_log_error("start-up: %s\n", gpg_strerror(err));
@@ -159,6 +162,7 @@ static void stop_parts(struct agent *a)
     if (a->hotplug != NULL)
         hotplug_stop(a->hotplug);
     a->hotplug = NULL;
+    certificates_stop(a->certificates);
     policy_holder_free(a->policy);
     prompt_free(a->prompt);
     known_hosts_free(a->known_hosts);

@@ -22,6 +22,7 @@ struct operation {
     json_t *detail;       /* for the audit record, borrowed, or NULL */
     const struct destination *dest; /* NULL: this use has none */
     const char *user;               /* remote user, or NULL */
+    const struct key *cert;         /* the certificate that an ssh authentication names, or NULL */
     const char *refusal;  /* refuse for this reason whatever the policy says; NULL: none */
     struct tosign tosign; /* .data is the token's input for other verbs too */
     /* result */

@@ -1,6 +1,7 @@
 #include "agent/signals.h"
 
 #include "agent/audit.h"
+#include "agent/certificates.h"
 #include "agent/hotplug.h"
 #include "agent/policy_watch.h"
 
@@ -41,6 +42,8 @@ static void reload(struct signals *g)
         audit_reopen(g->a->audit);
     if (g->a->policy != NULL)
         policy_reload(g->a->policy);
+    if (g->a->certificates != NULL)
+        certificates_reload(g->a->certificates);
     sd_notify(0, "READY=1");
 }
 

@@ -11,12 +11,16 @@
  *                         "tokens": [{"name","kind","serial","label","version","reader","state","contactless",
  *                                     "tries":[a,b,c],"counter","queue":n,"waiting_for_touch":bool,"draining":bool,
  *                                     "verified_before":bool,
- *                                     "keys":n}] , "audit": path|null }
+ *                                     "keys":n}] , "audit": path|null,
+ *                         "certificates_left_out": [{"file","problem"}] }
  *   KEYS                [{ "type","bits","curve"|null,"fingerprint","keygrip","openpgp_fingerprint"|null,
  *                          "openpgp_created"|null,"comment","ssh": "type base64"|null,"certificate": bool,
  *                          "family": "ssh|gpg", "uses": ["sign","auth","decrypt"], "added": bool, "expires_in"|null,
  *                          "confirm": bool, "constrained": bool,
- *                          "tokens": [{"name","slot","touch","pin"}] }]
+ *                          "tokens": [{"name","slot","touch","pin"}],
+ *                          "certificates": [{ "file","type","key_id","serial": text,"principals": [..],
+ *                                             "valid_after","valid_before"|null,"ca": fingerprint,
+ *                                             "listed": bool,"left_out_because": text|null }] }]
  *   LOCK
  *   UNLOCK
  *   RELOAD

@@ -5,6 +5,7 @@
 
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 static void put_holder(const json_t *t)
 {
@@ -23,9 +24,52 @@ static void put_holder(const json_t *t)
     putchar('\n');
 }
 
+static void put_date(const char *before, const json_t *t)
+{
+    time_t at = (time_t)json_integer_value(t);
+    char stamp[32];
+    struct tm tm;
+
+    if (json_is_integer(t) && localtime_r(&at, &tm) != NULL &&
+        strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M", &tm) > 0)
+        printf("%s %s", before, stamp);
+}
+
+static void put_certificate(const json_t *c)
+{
+    const json_t *principals = json_object_get(c, "principals");
+    const char *problem = cli_string(c, "left_out_because");
+
+    printf("    certificate \"");
+    cli_put_field(c, "key_id");
+    printf("\" for ");
+    for (size_t i = 0; i < json_array_size(principals); i++) {
+        printf("%s", i > 0 ? "," : "");
+        cli_put(stdout, json_string_value(json_array_get(principals, i)));
+    }
+    if (json_array_size(principals) == 0)
+        printf("no principal");
+    /* That it is valid since some time is of no interest any more. */
+    if (problem != NULL && strcmp(problem, "not yet valid") == 0)
+        put_date(", from", json_object_get(c, "valid_after"));
+    if (json_is_integer(json_object_get(c, "valid_before")))
+        put_date(", until", json_object_get(c, "valid_before"));
+    else
+        printf(", for ever");
+    if (problem != NULL) {
+        printf(", %sleft out: ", cli_colour(YELLOW));
+        cli_put(stdout, problem);
+        fputs(cli_colour(PLAIN), stdout);
+    }
+    printf("\n        in ");
+    cli_put_field(c, "file");
+    putchar('\n');
+}
+
 static void put_key(const json_t *k)
 {
-    const json_t *tokens = json_object_get(k, "tokens"), *uses = json_object_get(k, "uses");
+    const json_t *tokens = json_object_get(k, "tokens"), *uses = json_object_get(k, "uses"),
+                 *certs = json_object_get(k, "certificates");
     const json_t *left = json_object_get(k, "expires_in");
     const char *type = cli_string(k, "type");
 
@@ -59,6 +103,8 @@ static void put_key(const json_t *k)
     }
     for (size_t i = 0; i < json_array_size(tokens); i++)
         put_holder(json_array_get(tokens, i));
+    for (size_t i = 0; i < json_array_size(certs); i++)
+        put_certificate(json_array_get(certs, i));
 }
 
 /* Lines for authorized_keys: plain keys that ssh can log in with. */

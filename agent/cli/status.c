@@ -102,12 +102,21 @@ static void put_advice(const json_t *j, json_int_t keys)
     putchar('\n');
 }
 
+static void put_left_out(const json_t *c)
+{
+    printf("  ");
+    cli_put_field(c, "file");
+    printf("  %s", cli_colour(YELLOW));
+    cli_put_field(c, "problem");
+    printf("%s\n", cli_colour(PLAIN));
+}
+
 static int run(const struct command *c, int argc, char **argv)
 {
     static const struct option options[] = {
         {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     bool as_json = false;
-    const json_t *policy, *tokens;
+    const json_t *policy, *tokens, *left_out;
     const char *state;
     json_int_t keys = 0;
     json_t *j;
@@ -157,6 +166,11 @@ static int run(const struct command *c, int argc, char **argv)
         put_token(json_array_get(tokens, i));
         keys += json_integer_value(json_object_get(json_array_get(tokens, i), "keys"));
     }
+    left_out = json_object_get(j, "certificates_left_out");
+    if (json_array_size(left_out) > 0)
+        printf("certificates left out\n");
+    for (size_t i = 0; i < json_array_size(left_out); i++)
+        put_left_out(json_array_get(left_out, i));
     put_advice(j, keys);
     json_decref(j);
     return status;

@@ -7,10 +7,11 @@ A card by hand, from the top of the tree, after `make`:
 prints the variables to set (PCSCLITE_CSOCK_NAME ..) and keeps pcscd and the card until it is interrupted."""
 from .agent import Agent
 from .agentclient import AgentClient, HostKey
+from .authority import Authority
 from .bench import Bench, Skip, run, wait_until
 from .card import Card, Pcscd
 from .person import Person, ScriptedPinentry
 from .sshd import Sshd
 
-__all__ = ["Agent", "AgentClient", "Bench", "Card", "HostKey", "Pcscd", "Person", "ScriptedPinentry", "Skip", "Sshd", "run",
+__all__ = ["Agent", "AgentClient", "Authority", "Bench", "Card", "HostKey", "Pcscd", "Person", "ScriptedPinentry", "Skip", "Sshd", "run",
            "wait_until"]

@@ -14,8 +14,9 @@ def free_port():
 
 
 class Sshd:
-    def __init__(self, bench, name="host", key_type="ed25519", known_as=None, hashed=False, known=True, agent=None, keys=()):
-        """AGENT holds the host keys whose public halves are KEYS, the first one known to clients; else sshd has one of its own."""
+    def __init__(self, bench, name="host", key_type="ed25519", known_as=None, hashed=False, known=True, agent=None, keys=(), extra=""):
+        """AGENT holds the host keys whose public halves are KEYS, the first one known to clients; else sshd has one of its own.
+        EXTRA goes into sshd_config."""
         self.bench = bench
         self.name = known_as or name
         self.port = free_port()
@@ -45,6 +46,7 @@ KbdInteractiveAuthentication no
 AllowAgentForwarding yes
 LogLevel VERBOSE
 SetEnv PATH={bench.env['PATH']}
+{extra}
 """)
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", exist_ok=True)
