@@ -171,7 +171,7 @@ class Live(unittest.TestCase):
         self.add("one")
         self.add("two")
         two = next(k for k in self.agent.keys() if k["comment"] == "two")
-        for word in ("two", two["fingerprint"], two["keygrip"], two["keygrip"].lower(), "software/" + two["keygrip"]):
+        for word in ("two", two["fingerprint"], two["keygrip"], two["keygrip"].lower(), "software/" + two["tokens"][0]["slot"]):
             self.assertEqual([k["comment"] for k in json.loads(self.agent.latchkey("keys", "--json", word).stdout)], ["two"], word)
         self.assertEqual(len(self.agent.latchkey("keys", "--ssh", "software").stdout.splitlines()), 2)
         self.assertEqual(len(self.agent.latchkey("keys", "--fingerprint", "one", "two").stdout.splitlines()), 2)

@@ -1,4 +1,5 @@
 """latchkey-token by itself, over its protocol: decryption, which no front program asks for yet, and the watcher."""
+import base64
 import fcntl
 import os
 import re
@@ -97,7 +98,7 @@ class Decryption(unittest.TestCase):
 
         self.assertTrue(learned())
         self.assertEqual(key["id"], "dec")
-        return card, token, bytes.fromhex(key["pub"])
+        return card, token, base64.b64decode(key["pub"])
 
     def openssl(self, *args, **kw):
         return subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True, cwd=self.bench.home, **kw).stdout
