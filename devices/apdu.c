@@ -174,7 +174,7 @@ struct rd apdu_historical(struct rd atr)
         return rd_of(NULL, 0);
     td = t0;
     for (;;) {
-        size_t interface = (size_t)((td >> 4 & 1) + (td >> 5 & 1) + (td >> 6 & 1)); /* TA TB TC */
+        unsigned interface = (td >> 4 & 1u) + (td >> 5 & 1u) + (td >> 6 & 1u); /* TA TB TC */
 
         if (rd_bytes(&atr, interface, &skipped) != 0)
             return rd_of(NULL, 0);

@@ -45,7 +45,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     fuzz_init();
     (void)openpgp_parse_kdf(rd_of(data, size), &kdf);
-    if (openpgp_learn(&o, false) == 0) {
+    apdu_note_capabilities(&o.card, apdu_historical(rd_of(data, size)));
+    if (openpgp_learn(&o, true) == 0) {
+        (void)openpgp_read_keys(&o, false);
         buf_printf(&o.pin, "123456");
         (void)openpgp_verify_held(&o, PW1_OTHER);
         (void)openpgp_refresh(&o);
