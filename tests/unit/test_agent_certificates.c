@@ -48,16 +48,16 @@ static char dir[] = "/tmp/lkcertXXXXXX";
 
 static struct token *start_token(const struct pair *p)
 {
-    char canon[2048], *hex;
+    char canon[2048], *text;
     size_t n = gcry_sexp_sprint(p->pub->sexp, GCRYSEXP_FMT_CANON, canon, sizeof canon);
     struct token_spec spec = {.program = "/proc/self/exe", .kind = "pcsc", .nchannels = 1};
     struct token *t;
 
-    hex = hex_encode(canon, n);
-    spec.arg = hex;
+    text = b64_encode(canon, n);
+    spec.arg = text;
     ck_ok(token_start(&spec, NULL, NULL, &t));
     ck_ok(token_learn(t, false));
-    gpgrt_free(hex);
+    gpgrt_free(text);
     return t;
 }
 
