@@ -28,13 +28,28 @@ static char *tries_text(const char *before, int tries)
                      : gpgrt_bsprintf("%s%d %s left", before, tries, tries == 1 ? "try" : "tries");
 }
 
+/* A dialog's text: HEAD, who asks, TAIL; new string. Steals HEAD and TAIL. */
+static char *describe(const struct unlock *u, char *head, char *tail)
+{
+    char *who = u->from->who != NULL ? requester_describe(u->from->who) : NULL;
+    char *desc = head != NULL && tail != NULL ? gpgrt_bsprintf("%s\n\nProgram: %s%s", head,
+                                                               who != NULL ? who : "unknown", tail)
+                                              : NULL;
+
+    gpgrt_free(who);
+    gpgrt_free(head);
+    gpgrt_free(tail);
+    return desc;
+}
+
 /* The last try is the person's decision alone: a wrong one blocks the card. */
 static gpg_error_t warn_last_try(struct unlock *u)
 {
     struct prompt_text text = {.title = "latchkey", .ok = "Try once more", .cancel = "Cancel"};
-    char *desc = gpgrt_bsprintf(
+    char *head = gpgrt_bsprintf(
         "To unlock latchkey: one try is left for the PIN of %s. A wrong PIN now blocks it.",
         u->label);
+    char *desc = describe(u, head, gpgrt_strdup(""));
     gpg_error_t err;
 
     text.desc = desc;
@@ -48,12 +63,12 @@ static gpg_error_t on_pin(void *arg, const struct token_pin_request *q, struct b
 {
     struct unlock *u = arg;
     struct prompt_text text = {.title = "latchkey", .label = "PIN"};
-    char *left = tries_text("\n", q->tries), *wrong = NULL, *wrong_left, *desc = NULL;
+    char *desc = describe(u, gpgrt_bsprintf("PIN for %s, to unlock latchkey", u->label),
+                          tries_text("\n\n", q->tries));
+    char *wrong = NULL, *wrong_left;
     gpg_error_t err = 0;
 
     u->w.deadline_ms = monotonic_ms() + UNLOCK_S * 1000;
-    if (left != NULL)
-        desc = gpgrt_bsprintf("PIN for %s, to unlock latchkey%s", u->label, left);
     if (q->wrong) {
         wrong_left = tries_text(", ", q->tries);
         wrong = wrong_left != NULL ? gpgrt_bsprintf("Wrong PIN%s", wrong_left) : NULL;
@@ -68,7 +83,6 @@ static gpg_error_t on_pin(void *arg, const struct token_pin_request *q, struct b
     if (err == 0)
         err = prompt_secret(u->a->prompt, &u->w, u->from->who, &text, false, pin);
     u->w.deadline_ms = monotonic_ms() + UNLOCK_S * 1000;
-    gpgrt_free(left);
     gpgrt_free(desc);
     gpgrt_free(wrong);
     return err;
@@ -140,10 +154,8 @@ static gpg_error_t unlock_by(struct unlock *u, struct token *t)
 static gpg_error_t ask(struct unlock *u)
 {
     struct prompt_text text = {.title = "latchkey", .ok = "Unlock", .cancel = "Stay locked"};
-    char *who = u->from->who != NULL ? requester_describe(u->from->who) : NULL;
-    char *desc =
-        gpgrt_bsprintf("Unlock latchkey, so that its keys can be used again?\n\nProgram: %s",
-                       who != NULL ? who : "unknown");
+    char *desc = describe(u, gpgrt_strdup("Unlock latchkey, so that its keys can be used again?"),
+                          gpgrt_strdup(""));
     gpg_error_t err;
 
     text.desc = desc;
@@ -151,7 +163,6 @@ static gpg_error_t ask(struct unlock *u)
                        : gpg_error_from_syserror();
     if (err == 0 && !lock_open(u->a, u->locks, "dialog"))
         err = gpg_error(GPG_ERR_LOCKED);
-    gpgrt_free(who);
     gpgrt_free(desc);
     return err;
 }

@@ -1,5 +1,5 @@
 /* One private-key operation on its way through the broker: what a session wants, translated. Only
- * the broker's own files (broker.c, broker_ssh.c, broker_openpgp.c) include this. */
+ * the broker's own files (broker*.c) include this. */
 #ifndef LATCHKEY_AGENT_OPERATION_H
 #define LATCHKEY_AGENT_OPERATION_H
 

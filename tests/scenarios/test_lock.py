@@ -96,6 +96,42 @@ class Locked(Case):
         self.assertEqual(self.agent.lock_state(), "open")
 
 
+class Unlock(Case):
+    def test_by_pin_with_the_program_named_and_the_last_try_warned_of(self):
+        self.begin()
+        self.pinentry.answer("pin 123456")
+        self.assertTrue(self.sign(self.card_blob))
+        self.agent.latchkey("lock")
+        for answer in ("pin 111111", "pin 222222", "confirm no"):
+            self.pinentry.answer(answer)
+        self.assertEqual(self.agent.latchkey("unlock", check=False).returncode, 1)
+        shown = self.pinentry.dialogs()[1:]
+        self.assertEqual([d["kind"] for d in shown], ["pin", "pin", "confirm"])
+        for d in shown:
+            self.assertIn(f"{BUILD}/latchkey (pid", d["desc"])
+        self.assertIn("3 tries left", shown[0]["desc"])
+        self.assertIn("Wrong PIN, 2 tries left", shown[1]["error"])
+        self.assertIn("A wrong PIN now blocks it", shown[2]["desc"])
+        self.assertEqual(self.card.state()["tries"][0], 1, "the last one was not taken")
+        self.assertEqual(self.agent.lock_state(), "locked")
+        self.assertIn("event", self.agent.records("unlock")[-1])
+        self.pinentry.answer("confirm ok")
+        self.pinentry.answer("pin 123456")
+        self.agent.latchkey("unlock")
+        self.assertEqual(self.agent.lock_state(), "open")
+        self.assertTrue(self.sign(self.card_blob), "with the PIN just typed or another one")
+
+    def test_a_lock_while_the_dialog_stands_is_not_opened_by_it(self):
+        self.begin()
+        self.agent.latchkey("lock")
+        p = self.bench.start(BUILD / "latchkey", "unlock")
+        self.pinentry.wait_open(1)
+        self.agent.latchkey("lock")
+        self.pinentry.answer("confirm ok")
+        self.assertEqual(p.wait(20), 1)
+        self.assertEqual(self.agent.lock_state(), "locked")
+
+
 class Passphrase(Case):
     def ask(self, letter, word):
         c = AgentClient(self.agent.ssh)
