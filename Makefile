@@ -20,7 +20,7 @@ mandir     := $(PREFIX)/share/man
 # --- dependencies ----------------------------------------------------------------------------------------------
 PKGS_proto   := gpg-error libgcrypt libcrypto
 PKGS_agent   := gpg-error libgcrypt libassuan libudev libsystemd jansson libcrypto
-PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto
+PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1
 PKGS_tests   := check libcrypto libssh
 PKGS_all     := $(sort $(PKGS_proto) $(PKGS_agent) $(PKGS_devices) $(PKGS_tests))
 
@@ -84,6 +84,7 @@ src_cli      := $(wildcard agent/cli/*.c)
 src_gpgshim  := $(wildcard agent/gpgshim/*.c)
 src_devices  := $(filter-out devices/main.c,$(wildcard devices/*.c))
 src_card     := $(wildcard tests/card/*.c)
+src_pkcs11   := $(wildcard tests/pkcs11/*.c)
 src_bench    := $(wildcard tests/bench/*.c)
 src_clients  := $(wildcard tests/clients/*.c)
 
@@ -144,7 +145,7 @@ $(BUILD)/latchkey-gpg: $(call obj,$(src_gpgshim)) $(lib_agent) $(lib_policy) $(l
 # A unit test program per file; its name begins with the room it tests.
 unit_src  := $(wildcard tests/unit/test_*.c)
 unit_bins := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
-$(BUILD)/unit/test_agent_broker $(BUILD)/unit/test_agent_destination: $(BUILD)/obj/tests/unit/fakes_broker.o
+$(BUILD)/unit/test_agent_broker $(BUILD)/unit/test_agent_destination $(BUILD)/unit/test_agent_provider: $(BUILD)/obj/tests/unit/fakes_broker.o
 $(BUILD)/unit/test_agent_gpg_options $(BUILD)/unit/test_agent_gpgshim: \
     $(call obj,$(filter-out agent/gpgshim/main.c,$(src_gpgshim)))
 $(BUILD)/unit/test_agent_gpgshim: $(BUILD)/obj/tests/unit/fake_ctl.o | $(BUILD)/latchkey-gpg
@@ -154,6 +155,13 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(lib_agent) $(lib_devices) $(lib_p
 
 $(BUILD)/testcard: $(call obj,$(src_card)) $(lib_proto)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+
+# A PKCS#11 module for the tests: nothing but what PKCS#11 wants is seen of it.
+fake_pkcs11 := $(BUILD)/fake_pkcs11.so
+$(call obj,$(src_pkcs11)): HARDEN := $(filter-out -fPIE,$(HARDEN)) -fPIC -fvisibility=hidden
+$(fake_pkcs11): $(call obj,$(src_pkcs11))
+	$(call say,LINK)$(CC) -shared $(OPT) $(LDFLAGS) -o $@ $^ $(call pkg_libs,libcrypto)
+$(BUILD)/unit/test_devices_pkcs11: | $(fake_pkcs11)
 
 bench_bins := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(src_bench))
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(lib_proto)
@@ -168,7 +176,7 @@ $(BUILD)/clients/%: $(BUILD)/obj/tests/clients/%.o
 
 .PHONY: testprograms all-unit check check-unit check-scenarios
 all-unit: $(unit_bins)
-testprograms: all $(unit_bins) $(BUILD)/testcard $(bench_bins) $(client_bins)
+testprograms: all $(unit_bins) $(BUILD)/testcard $(bench_bins) $(client_bins) $(fake_pkcs11)
 
 check:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for check
@@ -179,7 +187,7 @@ check:
 check-unit: $(unit_bins)
 	@BUILD='$(BUILD)' sh tests/run-unit $(unit_bins)
 
-check-scenarios: all $(BUILD)/testcard $(client_bins)
+check-scenarios: all $(BUILD)/testcard $(client_bins) $(fake_pkcs11)
 	@BUILD='$(abspath $(BUILD))' tests/run-scenarios $(SCENARIOS)
 
 # --- fuzzing: clang's libFuzzer, a target per parser of outside bytes -----------------------------------------------

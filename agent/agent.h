@@ -37,6 +37,8 @@ struct agent {
     time_t started;
     char *token_program;   /* path of latchkey-token */
     unsigned default_life; /* seconds, -t; 0: none */
+    const char *provider_patterns; /* -P; NULL: default */
+    bool remote_providers;         /* -O allow-remote-pkcs11 */
     bool owns_hardware;    /* holds the instance lock; else software keys only */
 };
 

@@ -129,7 +129,8 @@ static int rate_holder(const struct run *r, const struct holder *h)
     bool draining = false;
     int score = 0;
 
-    if (token_gone(h->token) || (r->was_locked && !can_prove(r, h)))
+    /* What asks nothing of the token does not need it: the keys of one that died can be removed. */
+    if ((token_gone(h->token) && !r->op->judge_only) || (r->was_locked && !can_prove(r, h)))
         return -1;
     if (r->v.touch != TOUCH_NONE && h->touch == TOKEN_TOUCH_ALWAYS)
         score += 1000;
@@ -282,8 +283,9 @@ static const char *explain_failure(gpg_error_t err)
         return "the PIN is blocked: unblock it with the reset code or the admin PIN";
     case GPG_ERR_CARD_REMOVED:
     case GPG_ERR_CARD_NOT_PRESENT:
-    case GPG_ERR_ENODEV:
         return "the token was taken away";
+    case GPG_ERR_ENODEV:
+        return "the token's process ended";
     case GPG_ERR_EAGAIN:
     case GPG_ERR_CARD:
         return "the card did not answer as it should: take it out and put it in again";

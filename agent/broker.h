@@ -27,6 +27,12 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
 gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ssh_agent_msg *add);
 gpg_error_t broker_remove_ssh(struct agent *a, const struct origin *from, struct rd blob);
 gpg_error_t broker_remove_all_ssh(struct agent *a, const struct origin *from);
+/* ssh-add -s and -e: the same for a PKCS#11 provider and all its keys. Adding: only from the paths
+ * that -P allows, and not for bound connections; PIN may be empty. C is taken over and emptied. */
+gpg_error_t broker_add_provider(struct agent *a, const struct origin *from, const char *provider,
+                                struct rd pin, struct key_constraints *c);
+gpg_error_t broker_remove_provider(struct agent *a, const struct origin *from,
+                                   const char *provider);
 
 /* An OpenPGP data signature over OBJECT (a git object or anything else): parses it, shows it,
  * builds and signs the v4 packet. KEY: as signing_key.h takes it; when no inserted token holds it, a dialog asks for it and

@@ -4,6 +4,11 @@
 
 #include "agent/grants.h"
 #include "agent/prompt.h"
+#include "proto/git_object.h"
+
+#include <string.h>
+
+#include <string.h>
 
 void run_fresh_deadline(struct run *r)
 {
@@ -92,7 +97,11 @@ void run_on_touch(void *arg, bool on)
         return;
     }
     run_fresh_deadline(r);
-    show_notice(r, gpgrt_bsprintf("Touch %s to %s", token_label(r), r->op->use_text));
+    /* A PKCS#11 module does not tell of touches; it waits where the PIN is typed on the reader. */
+    show_notice(r, gpgrt_bsprintf(r->info != NULL && strcmp(r->info->kind, "pkcs11") == 0
+                                      ? "Enter the PIN on the keypad of %s to %s"
+                                      : "Touch %s to %s",
+                                  token_label(r), r->op->use_text));
 }
 
 void run_on_queued(void *arg, unsigned ahead, bool draining)
@@ -114,11 +123,11 @@ void run_on_queued(void *arg, unsigned ahead, bool draining)
 }
 
 /* The last try is the person's decision alone: a wrong one blocks the card. */
-static gpg_error_t warn_last_try(struct run *r)
+static gpg_error_t warn_last_try(struct run *r, const char *label)
 {
     struct prompt_text text = {.title = "latchkey", .ok = "Try once more", .cancel = "Cancel"};
-    char *head = gpgrt_bsprintf("One try is left for the PIN of %s. A wrong PIN now blocks it.",
-                                token_label(r));
+    char *head =
+        gpgrt_bsprintf("One try is left for the PIN of %s. A wrong PIN now blocks it.", label);
     char *desc = head != NULL
                      ? broker_describe(r->op, &r->v, head, "Go on only if you are sure of the PIN.")
                      : NULL;
@@ -138,17 +147,22 @@ gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf 
     struct run *r = arg;
     struct prompt_text text = {.title = "latchkey", .label = "PIN"};
     char *head = NULL, *tail = NULL, *wrong = NULL, *desc = NULL;
+    char *its_own = q->label[0] != '\0' ? text_clean(q->label, strlen(q->label), 64) : NULL;
+    const char *label = its_own != NULL ? its_own : token_label(r);
     gpg_error_t err = 0;
 
     run_fresh_deadline(r);
     run_hide_notice(r);
     if (q->last)
-        err = warn_last_try(r);
+        err = warn_last_try(r, label);
     if (err != 0)
         goto out;
-    head = gpgrt_bsprintf("PIN for %s", token_label(r));
+    head = gpgrt_bsprintf("PIN for %s", label);
     if (q->tries >= 0)
         tail = gpgrt_bsprintf("%d %s left", q->tries, q->tries == 1 ? "try" : "tries");
+    else if (q->low)
+        tail =
+            gpgrt_strdup("A wrong PIN was given since the last right one: few tries may be left");
     if (q->wrong)
         wrong = q->tries >= 0 ? gpgrt_bsprintf("Wrong PIN, %d %s left", q->tries,
                                                q->tries == 1 ? "try" : "tries")
@@ -163,6 +177,7 @@ gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf 
     err = prompt_secret(r->a->prompt, &r->w, r->op->from->who, &text, false, pin);
     run_fresh_deadline(r);
 out:
+    gpgrt_free(its_own);
     gpgrt_free(head);
     gpgrt_free(tail);
     gpgrt_free(wrong);

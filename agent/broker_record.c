@@ -21,8 +21,10 @@ static json_t *key_json(const struct identity *id, const char *grip)
 {
     json_t *j = json_object();
 
-    json_object_set_new(j, "fingerprint", broker_clean_json(id->key->fpr));
-    json_object_set_new(j, "keygrip", json_string(grip));
+    if (id->key != NULL) {
+        json_object_set_new(j, "fingerprint", broker_clean_json(id->key->fpr));
+        json_object_set_new(j, "keygrip", json_string(grip));
+    }
     if (id->has_openpgp) {
         char *hex = hex_encode(id->openpgp_fpr, sizeof id->openpgp_fpr);
 
@@ -123,7 +125,8 @@ gpg_error_t broker_record(const struct operation *op, const struct policy_verdic
                           const struct outcome *o)
 {
     json_t *j = json_object();
-    char *grip = hex_encode(op->id->key->grip, sizeof op->id->key->grip);
+    char *grip =
+        op->id->key != NULL ? hex_encode(op->id->key->grip, sizeof op->id->key->grip) : NULL;
 
     json_object_set_new(j, "event", json_string("operation"));
     json_object_set_new(j, "use", broker_clean_json(op->use));
@@ -181,8 +184,12 @@ char *broker_describe(const struct operation *op, const struct policy_verdict *v
     }
     if (op->what != NULL)
         buf_printf(&b, "%s", op->what);
-    broker_put_line(&b, "Key:", op->id->comment);
-    broker_put_line(&b, "", op->id->key->fpr);
+    if (op->id->key != NULL) {
+        broker_put_line(&b, "Key:", op->id->comment);
+        broker_put_line(&b, "", op->id->key->fpr);
+    } else {
+        broker_put_line(&b, "Module:", op->id->comment);
+    }
     if (op->cert != NULL)
         broker_put_line(&b, "Cert:", op->cert->cert->key_id);
     if (v->rule.file != NULL && v->rule.line > 0) {

@@ -224,6 +224,11 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
     gpg_error_t err;
 
     op.id = snap != NULL ? keyring_find_blob(snap, key_blob) : NULL;
+    if (op.id != NULL && broker_revive(a, op.id)) {
+        keyring_put(snap);
+        snap = keyring_get(a->keyring);
+        op.id = snap != NULL ? keyring_find_blob(snap, key_blob) : NULL;
+    }
     if (op.id == NULL) {
         err = gpg_error(GPG_ERR_NO_SECKEY);
         goto out;
@@ -268,17 +273,7 @@ out:
  * ------------------------------------------------------------------------------------------------
  */
 
-/* A key that a client brings or takes away goes the same straight path as a signature: as an
- * identity whose one holder is the software token. */
-struct change {
-    struct policy_set *policy;
-    struct destination dest;
-    struct holder holder;
-    struct identity id;
-    struct operation op;
-};
-
-static void change_clear(struct change *c)
+void change_clear(struct change *c)
 {
     buf_free(&c->op.result);
     gpgrt_free(c->op.error_text);
@@ -288,15 +283,15 @@ static void change_clear(struct change *c)
         token_unref(c->holder.token);
 }
 
-static gpg_error_t change_init(struct change *c, struct agent *a, const struct origin *from,
-                               const char *use, struct key *key, char *comment)
+gpg_error_t change_init(struct change *c, struct agent *a, const struct origin *from,
+                        const char *use, struct token *t, struct key *key, char *comment)
 {
     *c = (struct change){.policy = policy_current(a->policy)};
     if (c->policy == NULL)
         return gpg_error(GPG_ERR_BAD_DATA);
-    c->holder = (struct holder){.token = hotplug_software(a->hotplug), .touch = TOKEN_TOUCH_NEVER};
-    if (c->holder.token == NULL)
+    if (t == NULL)
         return gpg_error(GPG_ERR_ENODEV);
+    c->holder = (struct holder){.token = token_ref(t), .touch = TOKEN_TOUCH_NEVER};
     c->id = (struct identity){.key = key, .comment = comment, .holders = &c->holder, .nholders = 1};
     c->op =
         (struct operation){.a = a,
@@ -307,6 +302,17 @@ static gpg_error_t change_init(struct change *c, struct agent *a, const struct o
                            .use_text = strcmp(use, "import") == 0 ? "add a key" : "remove a key",
                            .dest = &c->dest};
     return destination_find(a, from, NULL, c->policy, &c->dest);
+}
+
+static gpg_error_t change_init_software(struct change *c, struct agent *a,
+                                        const struct origin *from, const char *use, struct key *key,
+                                        char *comment)
+{
+    struct token *t = hotplug_software(a->hotplug);
+    gpg_error_t err = change_init(c, a, from, use, t, key, comment);
+
+    token_unref(t);
+    return err;
 }
 
 /* As OpenSSH's agent: what a connection may not see it may not change either. */
@@ -347,7 +353,7 @@ gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ss
     struct change c;
     gpg_error_t err;
 
-    err = change_init(&c, a, from, "import", add->u.add.key, add->u.add.comment);
+    err = change_init_software(&c, a, from, "import", add->u.add.key, add->u.add.comment);
     if (err != 0)
         goto out;
     c.op.verb = TOKEN_ADDKEY;
@@ -365,6 +371,7 @@ gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ss
         hotplug_wipe_added(a->hotplug, id);
     if (unused != NULL)
         hotplug_wipe_added(a->hotplug, unused);
+    hotplug_providers_reap(a->hotplug); /* it may have taken the place of a provider's last key */
 out:
     gpgrt_free(id);
     gpgrt_free(unused);
@@ -381,7 +388,12 @@ static gpg_error_t remove_identity(struct agent *a, const struct origin *from,
 
     if (!id->added)
         return gpg_error(GPG_ERR_NOT_SUPPORTED);
-    err = change_init(&c, a, from, "delete", id->key, id->comment);
+    /* The added half of a key that a card holds as well stands last. */
+    if (id->provided)
+        err = change_init(&c, a, from, "delete", id->holders[id->nholders - 1].token, id->key,
+                          id->comment);
+    else
+        err = change_init_software(&c, a, from, "delete", id->key, id->comment);
     if (err == 0) {
         c.op.judge_only = true;
         err = broker_operate(&c.op);
@@ -390,6 +402,8 @@ static gpg_error_t remove_identity(struct agent *a, const struct origin *from,
         err = keyring_remove(a->keyring, rd_of(id->key->blob, id->key->blob_len), &unused);
     if (err == 0 && unused != NULL)
         hotplug_wipe_added(a->hotplug, unused);
+    if (id->provided)
+        hotplug_providers_reap(a->hotplug);
     gpgrt_free(unused);
     change_clear(&c);
     return err;

@@ -38,12 +38,14 @@ gpg_error_t facts_make(const struct origin *from, const struct identity *id,
     const struct requester *who = from->who;
     gpg_error_t err;
 
-    hex20(id->key->grip, f.grip);
-    f.f.key_fpr = id->key->fpr;
-    f.f.key_comment = id->comment;
+    if (id->key != NULL) {
+        hex20(id->key->grip, f.grip);
+        f.f.key_fpr = id->key->fpr;
+        f.f.key_comment = id->comment;
+    }
     if (id->has_openpgp)
         hex20(id->openpgp_fpr, f.openpgp);
-    if (id->key->plain != NULL) {
+    if (id->key != NULL && id->key->plain != NULL) {
         f.b64 = b64_encode(id->key->plain, id->key->plain_len);
         if (f.b64 == NULL)
             return gpg_error_from_syserror();
@@ -78,7 +80,7 @@ gpg_error_t facts_make(const struct origin *from, const struct identity *id,
     }
     *out = f;
     /* Arrays inside the struct move with it. */
-    out->f.key_grip = out->grip;
+    out->f.key_grip = id->key != NULL ? out->grip : NULL;
     out->f.key_openpgp = id->has_openpgp ? out->openpgp : NULL;
     return 0;
 fail:

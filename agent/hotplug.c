@@ -219,6 +219,7 @@ void hotplug_remove_added(struct hotplug *h)
 {
     keyring_remove_added(h->a->keyring);
     run_on_software(h, TOKEN_DELALL, NULL);
+    providers_end_all(h);
 }
 
 /* --- keys whose life is over ------------------------------------------------------------------------- */
@@ -239,6 +240,7 @@ static void *expiry_loop(void *arg)
             gpgrt_free(ids[i]);
         }
         gpgrt_free(ids);
+        hotplug_providers_reap(h);
         at = monotonic_ms() + (next >= 0 && next < EXPIRY_LOOK_MS ? next + 1 : EXPIRY_LOOK_MS);
         until = (struct timespec){.tv_sec = (time_t)(at / 1000),
                                   .tv_nsec = (long)(at % 1000) * 1000000};
@@ -364,6 +366,7 @@ static gpg_error_t hotplug_new(struct agent *a, struct hotplug **out)
     h->scan_quiet_ms = INT64_MAX;
     pthread_mutex_init(&h->mutex, NULL);
     pthread_mutex_init(&h->software_mutex, NULL);
+    pthread_mutex_init(&h->revive_mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&h->settled_changed, &attr);
@@ -371,6 +374,7 @@ static gpg_error_t hotplug_new(struct agent *a, struct hotplug **out)
     STAILQ_INIT(&h->events);
     TAILQ_INIT(&h->slots);
     TAILQ_INIT(&h->past);
+    TAILQ_INIT(&h->providers);
     TAILQ_INIT(&h->verified);
     TAILQ_INIT(&h->watched);
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -444,6 +448,7 @@ void hotplug_stop(struct hotplug *h)
     if (h->loop_runs)
         pthread_join(h->loop, NULL);
     slots_free(h);
+    providers_end_all(h);
     pthread_mutex_lock(&h->mutex);
     while (h->nlearning > 0)
         pthread_cond_wait(&h->settled_changed, &h->mutex);
@@ -454,6 +459,7 @@ void hotplug_stop(struct hotplug *h)
     close(h->wake_fd);
     pthread_mutex_destroy(&h->mutex);
     pthread_mutex_destroy(&h->software_mutex);
+    pthread_mutex_destroy(&h->revive_mutex);
     pthread_cond_destroy(&h->settled_changed);
     gpgrt_free(h);
 }

@@ -7,6 +7,9 @@
 #include "agent/agent.h"
 #include "agent/token_client.h"
 
+struct key_constraints;
+struct provided_key;
+
 /* When the agent owns the hardware, starts watchers for PC/SC and USB. Returns when the first scan was
  * started; where there is a pcscd, a first list waits for it at most SETTLE_MS through
  * hotplug_settle. The software token starts with the first key that is added. */
@@ -20,6 +23,28 @@ void hotplug_settle_all(struct hotplug *h, int ms);
 /* The token for keys added by ssh-add, started when it does not run yet; a new reference. Started anew
  * when it died (its keys are then gone). NULL if it cannot be had. */
 struct token *hotplug_software(struct hotplug *h);
+
+/* PKCS#11 providers (ssh-add -s): a process each, known by the module's real path. A process that
+ * dies takes no keys away: they stay listed, and it is started anew when one of them is used.
+ *
+ * Starts a process for PATH, which has not loaded the module yet; a new reference. It ends with
+ * hotplug_provider_end, whatever comes between. GPG_ERR_EEXIST when PATH is served already. */
+gpg_error_t hotplug_provider_start(struct hotplug *h, const char *path, struct token **t);
+/* T serves from now on, in the place of an earlier process for its path that died: KEYS go into the
+ * keyring, as keyring_add_provided does it. GPG_ERR_EEXIST when all of them were there already,
+ * GPG_ERR_CANCELED when T was ended meanwhile. */
+gpg_error_t hotplug_provider_serve(struct hotplug *h, struct token *t,
+                                   const struct provided_key *keys, size_t n,
+                                   struct key_constraints *c, int64_t life_ms);
+/* The process for PATH, a new reference; NULL if there is none. */
+struct token *hotplug_provider(struct hotplug *h, const char *path);
+/* Ends T and takes its keys out of the keyring. */
+void hotplug_provider_end(struct hotplug *h, struct token *t);
+/* Ends those that no key rests on any more. */
+void hotplug_providers_reap(struct hotplug *h);
+/* If T is a provider's process that died: starts it anew, and gives its keys to the new one.
+ * GPG_ERR_ENODEV: not so soon after the last time. */
+gpg_error_t hotplug_provider_revive(struct hotplug *h, const struct token *t);
 
 /* For `status` and dialogs: everything that is or was there. */
 struct hotplug_entry {

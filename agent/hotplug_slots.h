@@ -1,4 +1,4 @@
-/* The inside of hotplug.c, hotplug_slots.c, hotplug_pcsc.c and hotplug_usb.c. One thread, the loop
+/* The inside of hotplug.c, hotplug_slots.c, hotplug_provider.c, hotplug_pcsc.c and hotplug_usb.c. One thread, the loop
  * of hotplug.c, makes every change; others read under the mutex or send events. */
 #ifndef LATCHKEY_AGENT_HOTPLUG_SLOTS_H
 #define LATCHKEY_AGENT_HOTPLUG_SLOTS_H
@@ -38,6 +38,15 @@ struct slot {
     int64_t rest_at_ms;
     bool reading_rest;
     bool proved; /* this process has shown a proof: what it lists, it may unlock with */
+};
+
+/* A PKCS#11 module that a client added. */
+struct provider {
+    TAILQ_ENTRY(provider) link; /* hotplug::providers */
+    char *path;
+    struct token *token; /* reference; gone until it is used again, if it died */
+    bool ready;          /* else it is being added */
+    int64_t started_ms;
 };
 
 /* A token that was there. */
@@ -87,6 +96,9 @@ struct hotplug {
     pthread_mutex_t software_mutex; /* held while it is being started */
     struct token *software;
     int64_t software_started_ms;
+    /* ssh-add -s */
+    pthread_mutex_t revive_mutex; /* one revival at a time */
+    TAILQ_HEAD(providers, provider) providers;
     /* the first scan */
     bool settled;
     int64_t scan_quiet_ms; /* when the watcher's first words are complete; INT64_MAX: not yet */
@@ -106,6 +118,11 @@ struct hotplug {
 void hotplug_post(struct hotplug *h, enum event_kind kind, struct token *t, gpg_error_t err);
 /* Tells watchers of a change, and that the first scan may be over. The mutex is held. */
 void hotplug_changed(struct hotplug *h);
+
+/* --- hotplug_provider.c: ends all of them */
+void providers_end_all(struct hotplug *h);
+/* The mutex is held. */
+struct provider *provider_of(struct hotplug *h, const struct token *t);
 
 /* --- hotplug_slots.c: all from the loop, without the mutex */
 void slots_card_in(struct hotplug *h, const struct watch_line *w);

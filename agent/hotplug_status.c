@@ -223,16 +223,29 @@ static bool put(struct hotplug *h, struct hotplug_entry *e, struct token *t, con
     return true;
 }
 
+static bool put_provider(struct hotplug *h, struct hotplug_entry *e, const struct provider *p)
+{
+    const struct token_info *info = token_info_get(p->token);
+    const char *state = token_gone(p->token) ? "lost" : p->ready ? "ready" : "starting";
+    bool good = put(h, e, p->token, info != NULL ? info->name : p->path, gpgrt_strdup(state));
+
+    token_info_put(info);
+    return good;
+}
+
 struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n)
 {
     struct hotplug_entry *e;
     struct slot *s;
     struct past *p;
+    struct provider *v;
     size_t max = 1, got = 0;
 
     pthread_mutex_lock(&h->mutex);
     max += h->npast;
     TAILQ_FOREACH(s, &h->slots, link)
+    max++;
+    TAILQ_FOREACH(v, &h->providers, link)
     max++;
     e = gpgrt_calloc(max, sizeof *e);
     if (e == NULL)
@@ -242,6 +255,9 @@ struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n)
         got++;
     TAILQ_FOREACH(s, &h->slots, link)
     if (put(h, &e[got], s->token, s->name != NULL ? s->name : s->reader, slot_state_text(s)))
+        got++;
+    TAILQ_FOREACH(v, &h->providers, link)
+    if (put_provider(h, &e[got], v))
         got++;
     TAILQ_FOREACH(p, &h->past, link)
     if (put(h, &e[got], NULL, p->name, gpgrt_strdup(p->pulled ? "pulled" : "lost")))

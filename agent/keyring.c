@@ -49,6 +49,13 @@ gpg_error_t keyring_node_new(struct key *key, const char *comment, struct node *
     return 0;
 }
 
+void keyring_node_borrow(struct node *n, struct node *owner)
+{
+    n->id.constraints = owner->id.constraints;
+    n->constraints_of =
+        keyring_node_ref(owner->constraints_of != NULL ? owner->constraints_of : owner);
+}
+
 /* Copies H; the copy's token is T. */
 gpg_error_t keyring_node_add_holder(struct node *n, const struct holder *h, struct token *t)
 {
@@ -138,9 +145,9 @@ static gpg_error_t take_key_line(struct snapshot *s, struct token *t, const stru
 static gpg_error_t join_added(struct node *n, struct node *added)
 {
     n->id.added = true;
+    n->id.provided = added->id.provided;
     n->id.expires_ms = added->id.expires_ms;
-    n->id.constraints = added->id.constraints;
-    n->constraints_of = keyring_node_ref(added);
+    keyring_node_borrow(n, added);
     return keyring_node_add_holder(n, &added->id.holders[0], added->id.holders[0].token);
 }
 

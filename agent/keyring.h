@@ -35,6 +35,7 @@ struct identity {
     size_t nholders;
     /* keys added by a client (ssh-add); all zero for token keys */
     bool added;
+    bool provided; /* .. by ssh-add -s: a PKCS#11 provider holds it */
     struct key_constraints constraints;
     int64_t expires_ms; /* CLOCK_MONOTONIC, 0: never */
     /* certificates from files, for keys on tokens */
@@ -83,8 +84,22 @@ gpg_error_t keyring_room(struct keyring *k, const struct key *key, const char *c
                          const struct key_constraints *c);
 /* How many keys may be added; 2048 if this is not called. */
 void keyring_limit(struct keyring *k, size_t keys);
+/* ssh-add -s. N identities whose private halves the provider T holds, all bound by *C (taken over and emptied). Blobs that
+ * were added already stay as they are; *ADDED counts the others. GPG_ERR_TOO_MANY as keyring_add; some may be in then. */
+struct provided_key {
+    struct key *key; /* plain or certificate */
+    const struct holder *holder;
+    const char *comment;
+};
+gpg_error_t keyring_add_provided(struct keyring *k, struct token *t,
+                                 const struct provided_key *keys, size_t n,
+                                 struct key_constraints *c, int64_t life_ms, size_t *added);
+/* Does any added entry rest on T? */
+bool keyring_rests_on(struct keyring *k, const struct token *t);
+/* What rests on OLD, a process that is no more, rests on T from now on. */
+gpg_error_t keyring_swap_token(struct keyring *k, const struct token *old, struct token *t);
 /* Removes an added entry by blob; *ID (gpgrt_free) names the software token's key when no other
- * entry uses it any more, else NULL. GPG_ERR_NOT_FOUND for unknown blobs, GPG_ERR_NOT_SUPPORTED for
+ * entry uses it any more, else NULL (also for keys of a provider). GPG_ERR_NOT_FOUND for unknown blobs, GPG_ERR_NOT_SUPPORTED for
  * keys that live on a token. */
 gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id);
 /* Removes all added entries. */

@@ -90,7 +90,7 @@ static char *drop_added(struct keyring *k, struct added *a)
     char *unused = NULL;
 
     keyring_added_drop(k, a);
-    if (!id_is_used(k, h->token, h->id))
+    if (!n->id.provided && !id_is_used(k, h->token, h->id))
         unused = gpgrt_strdup(h->id);
     keyring_node_unref(n);
     return unused;
@@ -159,6 +159,120 @@ gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id)
     }
     pthread_mutex_unlock(&k->mutex);
     return err;
+}
+
+/* --- keys of providers ------------------------------------------------------------------------------- */
+
+static gpg_error_t provided_node(struct token *t, const struct provided_key *key, int64_t life_ms,
+                                 struct node **out)
+{
+    struct node *n;
+    gpg_error_t err = keyring_node_new(key->key, key->comment, &n);
+
+    if (err != 0)
+        return err;
+    n->id.family = FAMILY_SSH;
+    n->id.can_sign = n->id.can_auth = n->id.added = n->id.provided = true;
+    n->id.expires_ms = life_ms > 0 ? monotonic_ms() + life_ms : 0;
+    err = keyring_node_add_holder(n, key->holder, t);
+    if (err != 0)
+        keyring_node_unref(n);
+    else
+        *out = n;
+    return err;
+}
+
+/* Takes over N. The mutex is held. */
+static gpg_error_t put_added(struct keyring *k, struct node *n, size_t size)
+{
+    struct added *a = fits(k, NULL, size) ? gpgrt_calloc(1, sizeof *a) : NULL;
+
+    if (a == NULL) {
+        keyring_node_unref(n);
+        return gpg_error(fits(k, NULL, size) ? GPG_ERR_ENOMEM : GPG_ERR_TOO_MANY);
+    }
+    a->node = n;
+    a->size = size;
+    TAILQ_INSERT_TAIL(&k->added, a, link);
+    k->nadded++;
+    k->added_size += size;
+    return 0;
+}
+
+gpg_error_t keyring_add_provided(struct keyring *k, struct token *t,
+                                 const struct provided_key *keys, size_t nkeys,
+                                 struct key_constraints *c, int64_t life_ms, size_t *added)
+{
+    static const struct key_constraints none;
+    struct node *n, *owner = NULL;
+    size_t size;
+    gpg_error_t err = 0, rebuilt;
+
+    *added = 0;
+    pthread_mutex_lock(&k->mutex);
+    for (size_t i = 0; i < nkeys && err == 0; i++) {
+        if (find_added(k, rd_of(keys[i].key->blob, keys[i].key->blob_len)) != NULL)
+            continue;
+        err = provided_node(t, &keys[i], life_ms, &n);
+        if (err != 0)
+            break;
+        /* What binds all of them is there once. */
+        size = size_of(keys[i].key, n->id.comment, owner == NULL ? c : &none);
+        if (owner == NULL) {
+            owner = keyring_node_ref(n);
+            n->id.constraints = *c;
+            *c = (struct key_constraints){0};
+        } else {
+            keyring_node_borrow(n, owner);
+        }
+        err = put_added(k, n, size);
+        if (err == 0)
+            ++*added;
+    }
+    rebuilt = keyring_rebuild(k);
+    pthread_mutex_unlock(&k->mutex);
+    keyring_node_unref(owner);
+    return err != 0 ? err : rebuilt;
+}
+
+bool keyring_rests_on(struct keyring *k, const struct token *t)
+{
+    struct added *a;
+
+    pthread_mutex_lock(&k->mutex);
+    TAILQ_FOREACH(a, &k->added, link)
+    if (a->node->id.holders[0].token == t)
+        break;
+    pthread_mutex_unlock(&k->mutex);
+    return a != NULL;
+}
+
+gpg_error_t keyring_swap_token(struct keyring *k, const struct token *old, struct token *t)
+{
+    struct added *a;
+    struct node *n;
+    gpg_error_t err = 0, rebuilt;
+
+    pthread_mutex_lock(&k->mutex);
+    TAILQ_FOREACH(a, &k->added, link)
+    {
+        const struct identity *id = &a->node->id;
+        const struct provided_key key = {
+            .key = id->key, .holder = &id->holders[0], .comment = id->comment};
+
+        if (id->holders[0].token != old)
+            continue;
+        err = provided_node(t, &key, 0, &n);
+        if (err != 0)
+            break;
+        n->id.expires_ms = id->expires_ms;
+        keyring_node_borrow(n, a->node);
+        keyring_node_unref(a->node);
+        a->node = n;
+    }
+    rebuilt = keyring_rebuild(k);
+    pthread_mutex_unlock(&k->mutex);
+    return err != 0 ? err : rebuilt;
 }
 
 void keyring_remove_added(struct keyring *k)

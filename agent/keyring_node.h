@@ -53,6 +53,8 @@ gpg_error_t keyring_node_new(struct key *key, const char *comment, struct node *
 struct node *keyring_node_ref(struct node *n);
 void keyring_node_unref(struct node *n);
 /* Copies H; the copy's token is T. */
+/* Binds N by the constraints of OWNER, which N keeps alive. */
+void keyring_node_borrow(struct node *n, struct node *owner);
 gpg_error_t keyring_node_add_holder(struct node *n, const struct holder *h, struct token *t);
 bool keyring_node_expired(const struct node *n, int64_t now);
 

@@ -252,7 +252,10 @@ static gpg_error_t go_to_background(const struct options *o, const char *path, p
 
 static int run(const struct options *o)
 {
-    struct agent a = {.default_life = o->life, .started = time(NULL)};
+    struct agent a = {.default_life = o->life,
+                      .provider_patterns = o->providers,
+                      .remote_providers = o->remote_providers,
+                      .started = time(NULL)};
     struct instance in = {0};
     struct server *server = NULL;
     struct signals *signals = NULL;

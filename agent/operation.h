@@ -13,8 +13,9 @@ struct operation {
     struct agent *a;
     const struct origin *from;
     const struct policy_set *policy; /* the set that judges it */
-    const struct identity *id;       /* in a snapshot that outlives the operation */
-    enum token_verb verb;            /* TOKEN_SIGN, TOKEN_DECRYPT, TOKEN_ADDKEY */
+    const struct identity *id;       /* in a snapshot that outlives the operation; its key may be
+                                        NULL where none is known yet */
+    enum token_verb verb;            /* TOKEN_SIGN, TOKEN_DECRYPT, TOKEN_ADDKEY, TOKEN_LOAD */
     bool judge_only;      /* ends with the person's consent; nothing is asked of the token */
     const char *use;      /* policy use: "ssh-auth", "sshsig:git", "git-commit".. */
     const char *use_text; /* for people: "log in", "sign a git commit".. */
@@ -34,6 +35,24 @@ struct operation {
 
 /* The straight path. Writes one audit record whatever happens. */
 gpg_error_t broker_operate(struct operation *op);
+
+/* What a client brings or takes away goes the same straight path as a signature: as an identity whose
+ * one holder is the token that it goes to. */
+struct change {
+    struct policy_set *policy;
+    struct destination dest;
+    struct holder holder;
+    struct identity id;
+    struct operation op;
+};
+/* USE: "import", "delete". T: the token; KEY: NULL where it is not known yet; COMMENT is borrowed.
+ * change_clear also after failure. */
+gpg_error_t change_init(struct change *c, struct agent *a, const struct origin *from,
+                        const char *use, struct token *t, struct key *key, char *comment);
+void change_clear(struct change *c);
+
+/* Starts anew the processes of ID's holders that died at their work. True: look the key up again. */
+bool broker_revive(struct agent *a, const struct identity *id);
 
 /* The facts that the policy judges an operation by. Everything points into OP's parts or into F
  * itself. */

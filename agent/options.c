@@ -1,5 +1,7 @@
 #include "agent/options.h"
 
+#include "agent/provider_path.h"
+
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -19,13 +21,18 @@ static const char usage[] =
     "  -D               stay in the foreground\n"
     "  -d               the same, and log to standard error\n"
     "  -k               end the agent that $SSH_AGENT_PID names\n"
+    "  -P PATTERNS      paths from which ssh-add -s may load providers\n"
+    "                   (default: " PROVIDER_PATTERNS ")\n"
+    "  -O allow-remote-pkcs11\n"
+    "                   also for connections that are bound to a host\n"
     "  -t LIFE          life of added keys (90, 10m, 1h ..)\n"
     "  COMMAND          run it with SSH_AUTH_SOCK set, and end with it\n"
     "      --foreground run as a service: SIGHUP reloads policy and log\n"
     "      --daemon     the same in the background\n"
     "      --log-file FILE\n"
     "      --help, --version\n"
-    "  -E, -P, -O, -T, -U, -u are taken as ssh-agent(1) takes them; see latchkey-agent(1).\n";
+    "  -E, -O no-restrict-websafe, -T, -U, -u are taken as ssh-agent(1) takes them; see "
+    "latchkey-agent(1).\n";
 
 void options_usage(bool to_stderr)
 {
@@ -148,10 +155,17 @@ gpg_error_t options_parse(int argc, char **argv, const char *shell, struct optio
         case OPT_VERSION:
             o.mode = MODE_VERSION;
             break;
-        /* Fingerprints are shown as SHA-256 only; providers are not loaded; sockets are made in private directories. */
-        case 'E':
-        case 'O':
         case 'P':
+            if (o.providers != NULL)
+                return complain("-P is given twice");
+            o.providers = optarg;
+            break;
+        case 'O':
+            if (strcmp(optarg, "allow-remote-pkcs11") == 0)
+                o.remote_providers = true;
+            break;
+        /* Fingerprints are shown as SHA-256 only; sockets are made in private directories. */
+        case 'E':
         case 'T':
         case 'U':
         case 'u':

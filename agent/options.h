@@ -19,9 +19,11 @@ enum agent_mode {
 
 struct options {
     enum agent_mode mode;
-    bool csh;           /* variables in csh's syntax */
-    const char *socket; /* -a, NULL: default */
-    unsigned life;      /* -t, seconds; 0 none */
+    bool csh;              /* variables in csh's syntax */
+    const char *socket;    /* -a, NULL: default */
+    unsigned life;         /* -t, seconds; 0 none */
+    const char *providers; /* -P: patterns of allowed provider paths, NULL: default */
+    bool remote_providers; /* -O allow-remote-pkcs11 */
     const char *log_file;
     unsigned verbose;
     char **command; /* MODE_COMMAND: NULL-ended, into argv */

@@ -142,13 +142,18 @@ static gpg_error_t on_unlock(struct session *s, struct ssh_agent_msg *m)
     return done(s, err != 0 ? err : unlock_passphrase(s->a, s->origin.fd, m->u.lock.passphrase));
 }
 
-static gpg_error_t on_smartcard(struct session *s, struct ssh_agent_msg *m)
+static gpg_error_t on_add_provider(struct session *s, struct ssh_agent_msg *m)
 {
-    (void)s;
-    gpgrt_log_info("ssh-add -s/-e %s: PKCS#11 providers are not served; cards that latchkey knows "
-                   "need no adding\n",
-                   m->u.smartcard.id);
-    return gpg_error(GPG_ERR_NOT_SUPPORTED);
+    need_requester(s);
+    return done(s, broker_add_provider(s->a, &s->origin, m->u.smartcard.id, m->u.smartcard.pin,
+                                       &m->u.smartcard.constraints));
+}
+
+static gpg_error_t on_remove_provider(struct session *s, struct ssh_agent_msg *m)
+{
+    gpg_error_t err = local_only(s);
+
+    return done(s, err != 0 ? err : broker_remove_provider(s->a, &s->origin, m->u.smartcard.id));
 }
 
 /* Known but failed is 28 (RFC 9987); a name that we do not know is plain FAILURE. */
@@ -189,9 +194,9 @@ static const struct {
     {SSH_AGENTC_REMOVE_ALL_IDENTITIES, false, on_remove_all},
     {SSH_AGENTC_LOCK, true, on_lock}, /* locked already: fails there */
     {SSH_AGENTC_UNLOCK, true, on_unlock},
-    {SSH_AGENTC_ADD_SMARTCARD_KEY, false, on_smartcard},
-    {SSH_AGENTC_ADD_SMARTCARD_KEY_CONSTRAINED, false, on_smartcard},
-    {SSH_AGENTC_REMOVE_SMARTCARD_KEY, false, on_smartcard},
+    {SSH_AGENTC_ADD_SMARTCARD_KEY, false, on_add_provider},
+    {SSH_AGENTC_ADD_SMARTCARD_KEY_CONSTRAINED, false, on_add_provider},
+    {SSH_AGENTC_REMOVE_SMARTCARD_KEY, false, on_remove_provider},
     {SSH_AGENTC_EXTENSION, true, on_extension},
 };
 

@@ -40,6 +40,17 @@ void token_info_put(const struct token_info *i)
     gpgrt_free(b);
 }
 
+void token_adopt_info(struct token *t, struct token *from)
+{
+    const struct token_info *theirs = token_info_get(from), *old;
+
+    pthread_mutex_lock(&t->mutex);
+    old = (const struct token_info *)t->info;
+    t->info = (struct info_box *)(uintptr_t)theirs;
+    pthread_mutex_unlock(&t->mutex);
+    token_info_put(old);
+}
+
 /* --- jobs ---------------------------------------------------------------------------------------- */
 
 static struct job *job_new(const char *verb)
@@ -137,6 +148,10 @@ static const struct verb {
                       .secret_in = true},
     [TOKEN_DELKEY] = {.word = TOKEN_VERB_DELKEY, .key = true},
     [TOKEN_DELALL] = {.word = TOKEN_VERB_DELALL},
+    [TOKEN_LOAD] = {.word = TOKEN_VERB_LOAD,
+                    .inquiry = "GIVENPIN",
+                    .operation = true,
+                    .secret_in = true},
 };
 
 static gpg_error_t make_job(const struct token_job *in, struct job **out)

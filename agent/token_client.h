@@ -30,8 +30,8 @@ struct token_info {
 
 struct token_spec {
     const char *program; /* path of latchkey-token */
-    const char *kind;    /* "software", "pcsc" */
-    const char *arg;     /* reader name or NULL */
+    const char *kind;    /* "software", "pcsc", "pkcs11" */
+    const char *arg;     /* reader name, module path or NULL */
     unsigned nchannels;
     unsigned learn_timeout_s; /* give up on a process that does not answer */
 };
@@ -50,6 +50,8 @@ bool token_gone(struct token *t);
  * token_info gives NULL. */
 enum token_learn { LEARN_ALL, LEARN_REFRESH, LEARN_SSH };
 gpg_error_t token_learn(struct token *t, enum token_learn how);
+/* T, which takes the place of FROM, is what FROM was until it is asked itself. */
+void token_adopt_info(struct token *t, struct token *from);
 /* A reference-counted copy of the last info; NULL before LEARN. */
 const struct token_info *token_info_get(struct token *t);
 void token_info_put(const struct token_info *i);
@@ -61,16 +63,19 @@ enum token_verb {
     TOKEN_FORGET,
     TOKEN_ADDKEY,
     TOKEN_DELKEY,
-    TOKEN_DELALL
+    TOKEN_DELALL,
+    TOKEN_LOAD
 };
 
 /* What the token wants of the person in the middle of a job. */
 struct token_pin_request {
     char ref[8];
-    int tries;    /* left before this attempt; -1 unknown */
-    bool last;    /* the last one */
-    bool wrong;   /* the previous one was wrong */
-    int min, max; /* lengths; 0 not told */
+    char label[64]; /* which token, where a process serves several; "" else */
+    int tries;      /* left before this attempt; -1 unknown */
+    bool low;       /* unknown, but a wrong one was given since the last right one */
+    bool last;      /* the last one */
+    bool wrong;     /* the previous one was wrong */
+    int min, max;   /* lengths; 0 not told */
 };
 
 struct token_job {
@@ -79,7 +84,7 @@ struct token_job {
     const char *key_id;  /* NULL for those without */
     const char *use;     /* for logs */
     int hash;            /* SIGN */
-    struct rd data;      /* SIGN, DECRYPT, ADDKEY (secret) */
+    struct rd data;      /* SIGN, DECRYPT, ADDKEY (secret), LOAD (the PIN, secret) */
     const char *comment; /* ADDKEY */
     long pin_age;        /* -1 any, 0 typed now, else seconds */
     bool drop, want_touch;

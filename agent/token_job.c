@@ -125,24 +125,29 @@ static gpg_error_t on_status(void *arg, const char *line)
 static gpg_error_t parse_pin_request(const char *line, struct token_pin_request *out)
 {
     struct token_pin_request r = {0};
-    char *ref = NULL, *wrong = NULL;
-    long tries, last, min, max;
+    char *ref = NULL, *wrong = NULL, *label = NULL;
+    long tries, low, last, min, max;
     gpg_error_t err;
 
     if ((err = field_get(line, "ref", &ref)) != 0 ||
         (err = field_get(line, "error", &wrong)) != 0 ||
+        (err = field_get(line, "label", &label)) != 0 ||
+        (err = field_get_int(line, "low", 0, &low)) != 0 ||
         (err = field_get_int(line, "tries", -1, &tries)) != 0 ||
         (err = field_get_int(line, "last", 0, &last)) != 0 ||
         (err = field_get_int(line, "min", 0, &min)) != 0 ||
         (err = field_get_int(line, "max", 0, &max)) != 0)
         goto out;
-    if ((ref != NULL && strlen(ref) >= sizeof r.ref) || tries < -1 || tries > 255 || min < 0 ||
-        min > 255 || max < 0 || max > 255) {
+    if ((ref != NULL && strlen(ref) >= sizeof r.ref) ||
+        (label != NULL && strlen(label) >= sizeof r.label) || tries < -1 || tries > 255 ||
+        min < 0 || min > 255 || max < 0 || max > 255) {
         err = gpg_error(GPG_ERR_BAD_DATA);
         goto out;
     }
     memcpy(r.ref, ref != NULL ? ref : "", ref != NULL ? strlen(ref) : 0);
+    memcpy(r.label, label != NULL ? label : "", label != NULL ? strlen(label) : 0);
     r.tries = (int)tries;
+    r.low = low == 1;
     r.last = last == 1;
     r.wrong = wrong != NULL;
     r.min = (int)min;
@@ -151,6 +156,7 @@ static gpg_error_t parse_pin_request(const char *line, struct token_pin_request 
 out:
     gpgrt_free(ref);
     gpgrt_free(wrong);
+    gpgrt_free(label);
     return err;
 }
 

@@ -7,10 +7,12 @@
 
 /* A question or notice to the broker, in the middle of an operation. */
 struct pin_request {
-    const char *ref; /* "81", "82", "83": which PIN */
-    int tries;       /* left before this attempt; -1 unknown */
-    bool wrong;      /* the previous one was wrong */
-    int min, max;    /* lengths in octets, 0 not known */
+    const char *ref;   /* "81", "82", "83", "user" (PKCS#11): which PIN */
+    const char *label; /* of the token, where one process serves several; NULL */
+    int tries;         /* left before this attempt; -1 unknown */
+    bool low;          /* unknown, but fewer than there might be */
+    bool wrong;        /* the previous one was wrong */
+    int min, max;      /* lengths in octets, 0 not known */
 };
 struct driver_io {
     /* Asks for a PIN (PIN: BUF_INIT_SECURE). Never with a PC/SC transaction open. GPG_ERR_CANCELED: none will come. */
@@ -38,6 +40,7 @@ struct driver {
     const char *help; /* one line */
     bool wants_arg;
     bool many_channels; /* operations may run at once, a thread a channel */
+    bool close_at_end;  /* close is called when the last channel ends, too */
     gpg_error_t (*open)(const char *arg, void **state);
     void (*close)(void *state);
     /* Appends "TOKEN ..\n" and a "KEY ..\n" per key (proto/token_protocol.h). SSH_ONLY: other keys may
@@ -52,11 +55,13 @@ struct driver {
     gpg_error_t (*add_key)(void *state, struct rd body, const char *comment, struct buf *line);
     gpg_error_t (*delete_key)(void *state, const char *key_id);
     void (*delete_all)(void *state);
+    /* Loads what ARGUMENT names and logs in with PIN (may be empty), which came before anybody asked. */
+    gpg_error_t (*load)(void *state, struct driver_op *op, struct rd pin);
 };
 
 /* NULL-ended table of all drivers: main.c. */
 extern const struct driver *const drivers[];
-extern const struct driver driver_software, driver_pcsc;
+extern const struct driver driver_software, driver_pcsc, driver_pkcs11;
 
 /* Appends the fields of a KEY line that follow from the key itself: id=, pub=, and what CAPS ("s", "e", "a") and FAMILY
  * say. */

@@ -1,55 +1,15 @@
 /* What goes into PSO and INTERNAL AUTHENTICATE (OpenPGP card 3.4, 7.2.10 to 7.2.13). */
+#include "devices/digest_info.h"
 #include "devices/openpgp.h"
 
 #include <string.h>
-
-/* PKCS#1 DigestInfo (RFC 8017 9.2, note 1). */
-static gpg_error_t put_digest_info(struct buf *b, int hash, struct rd digest)
-{
-    static const struct {
-        int hash;
-        uint8_t n, prefix[19];
-    } known[] = {
-        {GCRY_MD_SHA1,
-         15,
-         {0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04,
-          0x14}},
-        {GCRY_MD_SHA224,
-         19,
-         {0x30, 0x2d, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x04,
-          0x05, 0x00, 0x04, 0x1c}},
-        {GCRY_MD_SHA256,
-         19,
-         {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01,
-          0x05, 0x00, 0x04, 0x20}},
-        {GCRY_MD_SHA384,
-         19,
-         {0x30, 0x41, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02,
-          0x05, 0x00, 0x04, 0x30}},
-        {GCRY_MD_SHA512,
-         19,
-         {0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03,
-          0x05, 0x00, 0x04, 0x40}},
-    };
-
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (known[i].hash != hash)
-            continue;
-        if (digest.n != gcry_md_get_algo_dlen(hash))
-            return gpg_error(GPG_ERR_INV_LENGTH);
-        buf_put(b, known[i].prefix, known[i].n);
-        buf_put_rd(b, digest);
-        return buf_err(b);
-    }
-    return gpg_error(GPG_ERR_DIGEST_ALGO);
-}
 
 gpg_error_t openpgp_put_input(const struct key *k, const struct tosign *t, struct buf *b)
 {
     struct rd data = t->data;
 
     if (k->algo == KEY_RSA)
-        return put_digest_info(b, t->hash, data);
+        return digest_info_put(b, t->hash, data);
     /* A longer hash is cut to the field's size from the left (FIPS 186-4 6.4). */
     if (k->algo == KEY_ECDSA && data.n > (k->nbits + 7) / 8)
         data.n = (k->nbits + 7) / 8;

@@ -83,6 +83,10 @@ static gpg_error_t ask_pin(void *arg, const struct pin_request *q, struct buf *p
         return gpg_error(GPG_ERR_CANCELED);
     field_put(&line, "ref", q->ref);
     field_put_int(&line, "tries", q->tries);
+    if (q->label != NULL)
+        field_put(&line, "label", q->label);
+    if (q->low)
+        field_put_int(&line, "low", 1);
     if (q->tries == 1)
         field_put_int(&line, "last", 1);
     if (q->wrong)
@@ -327,6 +331,31 @@ static gpg_error_t cmd_addkey(assuan_context_t ctx, char *line)
     return err;
 }
 
+static gpg_error_t cmd_load(assuan_context_t ctx, char *line)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+    struct driver_io io = {
+        .ask_pin = ask_pin, .touch = tell_touch, .canceled = was_canceled, .arg = c};
+    struct buf pin = BUF_INIT_SECURE;
+    char *key_id = NULL, *use = NULL;
+    struct driver_op op;
+    gpg_error_t err;
+
+    if (c->s->d->load == NULL)
+        return gpg_error(GPG_ERR_NOT_SUPPORTED);
+    err = parse_op(c, line, &io, &op, &key_id, &use);
+    if (err == 0)
+        err = inquire(c, "GIVENPIN", MAX_PIN, true, &pin);
+    if (err == 0)
+        err = c->s->d->load(c->s->state, &op, buf_rd(&pin));
+    if (err == 0)
+        err = tell_shown(c, &op);
+    gpgrt_free(key_id);
+    gpgrt_free(use);
+    buf_free(&pin);
+    return note(c, err);
+}
+
 static gpg_error_t cmd_delkey(assuan_context_t ctx, char *line)
 {
     struct channel *c = assuan_get_pointer(ctx);
@@ -362,6 +391,7 @@ static const struct {
     {TOKEN_VERB_DECRYPT, cmd_decrypt}, {TOKEN_VERB_VERIFY, cmd_verify},
     {TOKEN_VERB_FORGET, cmd_forget},   {TOKEN_VERB_ADDKEY, cmd_addkey},
     {TOKEN_VERB_DELKEY, cmd_delkey},   {TOKEN_VERB_DELALL, cmd_delall},
+    {TOKEN_VERB_LOAD, cmd_load},
 };
 
 /* --- channels ------------------------------------------------------------------------------------------------------------ */
@@ -411,8 +441,11 @@ static void *channel_thread(void *arg)
         gpgrt_log_debug("channel %u: %s\n", c->index, gpg_strerror(err));
     assuan_release(c->ctx);
     /* A lost token ends the process at once: no other channel has anything to wait for. */
-    if (--c->s->open_channels == 0 || c->s->failure != 0)
+    if (--c->s->open_channels == 0 || c->s->failure != 0) {
+        if (c->s->d->close_at_end)
+            c->s->d->close(c->s->state);
         exit(c->s->failure != 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+    }
     return NULL;
 }
 

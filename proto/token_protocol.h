@@ -4,6 +4,7 @@
  * Process:  latchkey-token KIND [ARG] --channels=N
  *   KIND "software"                    keys in memory, added by ADDKEY
  *   KIND "pcsc" ARG = reader name      one PC/SC reader and its card's applications
+ *   KIND "pkcs11" ARG = absolute path  one PKCS#11 module, loaded by LOAD or at first use
  *   KIND "watch-pcsc"                  no channels: prints reader events (see TOKEN_WATCH_*) to descriptor 3
  * Descriptors: 3 .. 3+N-1 are connected AF_UNIX stream sockets, one Assuan channel each; 3+N is the read end of a pipe:
  * five octets, a channel k and a number n (big-endian), cancel the command job=n of channel k, whether it has come, runs or
@@ -30,10 +31,13 @@
  *   ADDKEY comment=C        software only: INQUIRE KEY gets the private part of ADD_IDENTITY (PROTOCOL.agent) in
  *                           confidential mode; answers a KEY status line, with an id of its own even if the key was added before.
  *   DELKEY key=ID | DELALL  software only.
+ *   LOAD pin-age=S [drop=1] pkcs11 only: loads the module; INQUIRE GIVENPIN gets the PIN that came with ssh-add -s (it
+ *                           may be empty) in confidential mode. Until then LEARN tells no keys. SHOWN line.
  *
  * Arguments:
  *   job      the command's number on its channel, with every verb: for cancelling
- *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex and a number (software)
+ *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex and a number (software),
+ *            keygrip in hex (pkcs11)
  *   use      text of the use for the driver's log only
  *   pin-age  greatest age in seconds of the PIN verification that may serve; -1: any age since the last FORGET;
  *            0: typed for this operation
@@ -42,11 +46,13 @@
  *            that the token will not ask for it
  *
  * Inquiries token -> broker:
- *   DATA, KEY               as above
- *   PIN ref=R tries=N [last=1] [error=wrong] [min=N] [max=N]
+ *   DATA, KEY, GIVENPIN     as above
+ *   PIN ref=R tries=N [low=1] [last=1] [error=wrong] [min=N] [max=N] [label=L]
  *                           a PIN is needed (never with a PC/SC transaction open). Answer: the PIN (D line), or CAN.
  *                           tries: left before this attempt, -1 unknown; last: this attempt is the last one, the person
  *                           must have been warned; error=wrong: the previous one in this request was refused.
+ *                           low: the number is not known, but a wrong one was given since the last right one. label:
+ *                           which token, where one process serves several.
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
  *         [tries=A/B/C] [counter=N] [aid=HEX] [more=1] [factory=..]
@@ -55,7 +61,7 @@
  *       [slow=1] [comment=C]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
  *         before each use (forced signature PIN); "once": until reset; "none": no PIN.
- *   TOUCH wait | TOUCH done a touch is being waited for now / no longer
+ *   TOUCH wait | TOUCH done a touch is being waited for now / no longer (pkcs11: a PIN on the reader's keypad)
  *   SHOWN [pin=typed|cached] [touch=1]
  *                           what was shown for this operation; touch=1 only if the token enforced one just now
  */
@@ -76,6 +82,7 @@
 #define TOKEN_VERB_ADDKEY  "ADDKEY"
 #define TOKEN_VERB_DELKEY  "DELKEY"
 #define TOKEN_VERB_DELALL  "DELALL"
+#define TOKEN_VERB_LOAD    "LOAD"
 
 /* Lines of watch-pcsc on descriptor 3, LF-ended, fields as above:
  *   "SERVICE up=1"  "SERVICE up=0"            pcscd answers / is gone (every reader is then lost, not pulled)

@@ -76,7 +76,16 @@ void token_unref(struct token *t)
 bool token_gone(struct token *t)
 {
     (void)t;
-    return false;
+    return world.dead;
+}
+
+gpg_error_t token_learn(struct token *t, enum token_learn how)
+{
+    static char *none[] = {NULL};
+
+    (void)t;
+    info.key_lines = how == LEARN_REFRESH && world.provider_keys != NULL ? world.provider_keys : none;
+    return 0;
 }
 
 unsigned token_load(struct token *t, bool *draining, bool *touch_wait)
@@ -223,6 +232,67 @@ struct prompt_notice *prompt_notice_show(struct prompt *p, const struct requeste
 void prompt_notice_hide(struct prompt_notice *n)
 {
     (void)n;
+}
+
+/* --- a PKCS#11 provider
+ * -------------------------------------------------------------------------------------------- */
+
+gpg_error_t hotplug_provider_start(struct hotplug *h, const char *path, struct token **t)
+{
+    (void)h;
+    if (world.provider_there)
+        return gpg_error(GPG_ERR_EEXIST);
+    world.provider.started = true;
+    snprintf(world.provider.path, sizeof world.provider.path, "%s", path);
+    *t = (struct token *)&world;
+    return 0;
+}
+
+gpg_error_t hotplug_provider_serve(struct hotplug *h, struct token *t,
+                                   const struct provided_key *keys, size_t n,
+                                   struct key_constraints *c, int64_t life_ms)
+{
+    (void)h;
+    (void)t;
+    if (world.provider_error != 0)
+        return world.provider_error;
+    world.provider.served = n;
+    for (size_t i = 0; i < n; i++)
+        world.provider.certs += keys[i].key->cert != NULL;
+    world.provider.life_s = (uint32_t)(life_ms / 1000);
+    world.provider.confirm = c->confirm;
+    world.provider_there = true;
+    return 0;
+}
+
+struct token *hotplug_provider(struct hotplug *h, const char *path)
+{
+    (void)h;
+    return world.provider_there && strcmp(path, world.provider.path) == 0 ? (struct token *)&world
+                                                                          : NULL;
+}
+
+void hotplug_provider_end(struct hotplug *h, struct token *t)
+{
+    (void)h;
+    (void)t;
+    world.provider.ended = true;
+    world.provider_there = false;
+}
+
+void hotplug_providers_reap(struct hotplug *h)
+{
+    (void)h;
+    world.provider.reaped++;
+}
+
+gpg_error_t hotplug_provider_revive(struct hotplug *h, const struct token *t)
+{
+    (void)h;
+    (void)t;
+    world.provider.revived++;
+    world.dead = false;
+    return 0;
 }
 
 /* --- hotplug, lock, audit, policy, hosts

@@ -26,6 +26,19 @@ struct world {
     gpg_error_t token_error;
     unsigned runs;
     struct token_job job; /* as last seen; pointers are stale */
+    /* a PKCS#11 provider */
+    char **provider_keys;       /* KEY lines that it shows once it is loaded; NULL-ended */
+    gpg_error_t provider_error; /* when it is to be served */
+    bool provider_there;
+    struct provider_seen {
+        bool started, ended;
+        char path[256];
+        size_t served, certs;
+        uint32_t life_s;
+        bool confirm;
+        unsigned revived, reaped;
+    } provider;
+    bool dead; /* its process */
     /* the person */
     gpg_error_t confirm; /* answer to dialogs */
     unsigned confirms, pins;

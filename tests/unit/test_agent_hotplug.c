@@ -68,6 +68,10 @@ static void *fake_channel(void *arg)
             say(fd, "S TOKEN kind=software name=software\nOK\n");
             continue;
         }
+        if (strcmp(kind, "pkcs11") == 0) {
+            say(fd, "S TOKEN kind=pkcs11 name=pkcs11-1 serial=1\nOK\n");
+            continue;
+        }
         if (strstr(reader, "Foreign") != NULL) {
             say(fd, "ERR 60 Not supported\n");
             continue;
@@ -567,6 +571,147 @@ START_TEST(software_comes_back)
 }
 END_TEST
 
+/* --- providers ------------------------------------------------------------------------------------------ */
+
+static struct key *some_key(void)
+{
+    struct buf b = BUF_INIT;
+    gcry_sexp_t sexp;
+    struct key *k;
+
+    ck_assert_uint_eq(b64_decode(key_pub(), strlen(key_pub()), &b), 0);
+    ck_assert_uint_eq(gcry_sexp_new(&sexp, b.data, b.len, 0), 0);
+    ck_assert_uint_eq(key_from_sexp(sexp, false, &k), 0);
+    gcry_sexp_release(sexp);
+    buf_free(&b);
+    return k;
+}
+
+static gpg_error_t serve(struct token *t)
+{
+    const struct holder h = {.id = (char *)(uintptr_t) "k"};
+    struct key_constraints c = {0};
+    struct key *k = some_key();
+    const struct provided_key key = {.key = k, .holder = &h, .comment = "c"};
+    gpg_error_t err = hotplug_provider_serve(a.hotplug, t, &key, 1, &c, 0);
+
+    key_unref(k);
+    return err;
+}
+
+static struct token *start_provider(const char *path)
+{
+    struct token *t = NULL;
+
+    ck_assert_uint_eq(hotplug_provider_start(a.hotplug, path, &t), 0);
+    ck_assert_uint_eq(token_learn(t, LEARN_ALL), 0);
+    return t;
+}
+
+START_TEST(a_provider_is_served)
+{
+    struct token *t = start_provider("/m.so"), *same, *other = NULL;
+
+    ck_assert(entry_is("pkcs11-1", "starting"));
+    ck_assert_uint_eq(gpg_err_code(hotplug_provider_start(a.hotplug, "/m.so", &other)),
+                      GPG_ERR_EEXIST);
+    hotplug_providers_reap(a.hotplug); /* not while it is being added */
+    ck_assert_uint_eq(serve(t), 0);
+    ck_assert(entry_is("pkcs11-1", "ready"));
+    ck_assert_uint_eq(keys(), 1);
+    ck_assert_uint_eq(gpg_err_code(hotplug_provider_start(a.hotplug, "/m.so", &other)),
+                      GPG_ERR_EEXIST);
+    same = hotplug_provider(a.hotplug, "/m.so");
+    ck_assert_ptr_eq(same, t);
+    token_unref(same);
+    ck_assert_ptr_null(hotplug_provider(a.hotplug, "/n.so"));
+    hotplug_providers_reap(a.hotplug);
+    ck_assert(!token_gone(t));
+    hotplug_provider_end(a.hotplug, t);
+    ck_assert(token_gone(t));
+    ck_assert_uint_eq(keys(), 0);
+    ck_assert(!entry_is("pkcs11-1", ""));
+    token_unref(t);
+}
+END_TEST
+
+START_TEST(a_provider_without_keys_ends)
+{
+    struct token *t = start_provider("/m.so"), *twin = start_provider("/n.so");
+    struct key *k = some_key();
+    char *id = NULL;
+
+    ck_assert_uint_eq(serve(t), 0);
+    ck_assert_uint_eq(gpg_err_code(serve(twin)), GPG_ERR_EEXIST); /* the same key: nothing new */
+    hotplug_provider_end(a.hotplug, twin);
+    ck_assert_uint_eq(keys(), 1);
+    ck_assert_uint_eq(keyring_remove(a.keyring, rd_of(k->blob, k->blob_len), &id), 0);
+    hotplug_providers_reap(a.hotplug);
+    ck_assert(token_gone(t));
+    key_unref(k);
+    token_unref(t);
+    token_unref(twin);
+}
+END_TEST
+
+START_TEST(all_added_keys_go)
+{
+    struct token *t = start_provider("/m.so"), *starting = start_provider("/n.so");
+
+    ck_assert_uint_eq(serve(t), 0);
+    hotplug_remove_added(a.hotplug);
+    ck_assert_uint_eq(keys(), 0);
+    ck_assert(token_gone(t) && token_gone(starting));
+    /* Removed while it was being added: it stays away. */
+    ck_assert_uint_eq(gpg_err_code(serve(starting)), GPG_ERR_CANCELED);
+    hotplug_provider_end(a.hotplug, starting);
+    ck_assert_uint_eq(keys(), 0);
+    token_unref(t);
+    token_unref(starting);
+}
+END_TEST
+
+START_TEST(a_provider_that_dies_keeps_its_keys)
+{
+    struct token *t = start_provider("/m.so"), *fresh, *third;
+    const struct token_info *info;
+
+    ck_assert_uint_eq(serve(t), 0);
+    ck_assert_uint_eq(hotplug_provider_revive(a.hotplug, t), 0); /* it lives: nothing to do */
+    token_fail(t);
+    until(entry_is("pkcs11-1", "lost"));
+    ck_assert_uint_eq(keys(), 1);
+    hotplug_providers_reap(a.hotplug);
+    ck_assert_uint_eq(keys(), 1);
+    until(hotplug_provider_revive(a.hotplug, t) == 0);
+    fresh = hotplug_provider(a.hotplug, "/m.so");
+    ck_assert(fresh != t && !token_gone(fresh));
+    ck_assert(entry_is("pkcs11-1", "ready"));
+    ck_assert_uint_eq(keys(), 1);
+    /* What it is, is known before it was asked. */
+    info = token_info_get(fresh);
+    ck_assert_str_eq(info->serial, "1");
+    token_info_put(info);
+    ck_assert(keyring_rests_on(a.keyring, fresh));
+    /* Who still has the old one in hand does no harm. */
+    ck_assert_uint_eq(hotplug_provider_revive(a.hotplug, t), 0);
+    /* Not so soon again. */
+    token_fail(fresh);
+    pthread_mutex_lock(&a.hotplug->mutex);
+    provider_of(a.hotplug, fresh)->started_ms = monotonic_ms() + 60000;
+    pthread_mutex_unlock(&a.hotplug->mutex);
+    ck_assert_uint_eq(gpg_err_code(hotplug_provider_revive(a.hotplug, fresh)), GPG_ERR_ENODEV);
+    /* Added anew it takes the dead one's place. */
+    third = start_provider("/m.so");
+    ck_assert_uint_eq(serve(third), 0);
+    ck_assert_uint_eq(keys(), 1);
+    ck_assert(keyring_rests_on(a.keyring, third) && !keyring_rests_on(a.keyring, fresh));
+    token_unref(t);
+    token_unref(fresh);
+    token_unref(third);
+}
+END_TEST
+
 /* The kernel's word, as the loop would get it. */
 START_TEST(the_kernel_removes_the_device)
 {
@@ -622,6 +767,10 @@ int main(int argc, char **argv)
     tcase_add_test(tc, the_rest_of_a_proven_token_is_known);
     tcase_add_test(tc, watchers_hear_of_changes);
     tcase_add_test(tc, software_comes_back);
+    tcase_add_test(tc, a_provider_is_served);
+    tcase_add_test(tc, a_provider_without_keys_ends);
+    tcase_add_test(tc, all_added_keys_go);
+    tcase_add_test(tc, a_provider_that_dies_keeps_its_keys);
     tcase_add_test(tc, the_kernel_removes_the_device);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);

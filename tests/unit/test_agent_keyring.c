@@ -307,6 +307,113 @@ START_TEST(an_added_copy_of_a_card_key_binds_it)
 }
 END_TEST
 
+/* Adds keys FIRST.. of N as a provider's; how many were new. */
+static size_t provide(struct token *t, int first, int n, bool confirm, int64_t life_ms)
+{
+    const struct holder h = {
+        .id = (char *)(uintptr_t) "k", .touch = TOKEN_TOUCH_UNKNOWN, .slow = true};
+    struct key_constraints c = {.confirm = confirm};
+    struct provided_key keys[NKEYS];
+    size_t added = 99;
+
+    /* Something of its own, so that a leak or a double free shows. */
+    c.sk_provider = gpgrt_strdup("x");
+    for (int i = 0; i < n; i++)
+        keys[i] = (struct provided_key){.key = key(first + i), .holder = &h, .comment = "provided"};
+    ck_assert_uint_eq(keyring_add_provided(ring, t, keys, (size_t)n, &c, life_ms, &added), 0);
+    constraints_free(&c);
+    for (int i = 0; i < n; i++)
+        key_unref(keys[i].key);
+    return added;
+}
+
+START_TEST(a_provider_and_its_keys)
+{
+    struct token *soft = card("software", "x", 3, ""), *p = card("pkcs11-1", "k", 3, ""),
+                 *again = card("pkcs11-1", "k", 3, "");
+    const struct keyring_snapshot *s, *old;
+    char *id = NULL;
+
+    ck_assert_uint_eq(add(soft, 0, "zero", false, 0), 0);
+    ck_assert(!keyring_rests_on(ring, p));
+    ck_assert_uint_eq(provide(p, 0, 3, true, 0), 2); /* one is there already, and stays as it is */
+    ck_assert(keyring_rests_on(ring, p));
+    s = keyring_get(ring);
+    ck_assert_uint_eq(s->n, 3);
+    ck_assert(!s->ids[0]->provided && !s->ids[0]->constraints.confirm);
+    ck_assert(s->ids[1]->provided && s->ids[1]->added && s->ids[1]->constraints.confirm);
+    ck_assert(s->ids[2]->constraints.confirm && s->ids[2]->can_sign);
+    ck_assert_str_eq(s->ids[2]->holders[0].id, "k");
+    keyring_put(s);
+    ck_assert_uint_eq(provide(p, 0, 3, false, 0), 0);
+    /* The first of them carries what binds all. */
+    ck_assert_uint_eq(take_out(1, &id), 0);
+    ck_assert_ptr_null(id); /* nothing for the software token to wipe */
+    old = keyring_get(ring);
+    ck_assert_str_eq(find(old, 2)->constraints.sk_provider, "x");
+    ck_assert_uint_eq(keyring_swap_token(ring, p, again), 0);
+    ck_assert(!keyring_rests_on(ring, p) && keyring_rests_on(ring, again));
+    s = keyring_get(ring);
+    ck_assert_uint_eq(s->n, 2);
+    ck_assert_ptr_eq(find(s, 2)->holders[0].token, again);
+    ck_assert_ptr_eq(find(old, 2)->holders[0].token, p);
+    ck_assert_str_eq(find(s, 2)->constraints.sk_provider, "x");
+    ck_assert(find(s, 2)->provided && find(s, 2)->constraints.confirm);
+    keyring_put(old);
+    keyring_put(s);
+    /* ssh-add of the same key takes its place. */
+    ck_assert_uint_eq(add(soft, 2, "two", false, 0), 0);
+    ck_assert(!keyring_rests_on(ring, again));
+    keyring_remove_token(ring, again);
+    s = keyring_get(ring);
+    ck_assert_uint_eq(s->n, 2);
+    keyring_put(s);
+    drop(soft);
+    drop(p);
+    drop(again);
+}
+END_TEST
+
+START_TEST(a_card_key_that_a_provider_holds_too)
+{
+    struct token *p = card("pkcs11-1", "k", 3, ""), *t = card("openpgp-1", "aut", 0, "");
+    const struct keyring_snapshot *s;
+
+    ck_assert_uint_eq(provide(p, 0, 2, true, 0), 2);
+    ck_assert_uint_eq(keyring_set_token(ring, t), 0);
+    s = keyring_get(ring);
+    ck_assert_uint_eq(s->n, 2);
+    ck_assert_uint_eq(find(s, 0)->nholders, 2);
+    ck_assert_ptr_eq(find(s, 0)->holders[1].token, p);
+    ck_assert(find(s, 0)->provided && find(s, 0)->constraints.confirm);
+    keyring_put(s);
+    keyring_remove_token(ring, p);
+    s = keyring_get(ring);
+    ck_assert_uint_eq(s->n, 1);
+    ck_assert(!s->ids[0]->provided && !s->ids[0]->constraints.confirm);
+    keyring_put(s);
+    drop(p);
+    drop(t);
+}
+END_TEST
+
+START_TEST(a_providers_life_ends)
+{
+    struct token *p = card("pkcs11-1", "k", 3, "");
+    int64_t until = monotonic_ms() + 60;
+    char **ids = NULL;
+
+    ck_assert_uint_eq(provide(p, 0, 2, false, 30), 2);
+    while (monotonic_ms() < until)
+        poll(NULL, 0, 1);
+    ck_assert_int_eq(keyring_expire(ring, &ids), -1);
+    ck_assert_ptr_null(ids[0]);
+    ck_assert(!keyring_rests_on(ring, p));
+    gpgrt_free(ids);
+    drop(p);
+}
+END_TEST
+
 START_TEST(a_life_ends)
 {
     struct token *soft = card("software", "x", 3, "");
@@ -536,6 +643,9 @@ int main(int argc, char **argv)
     tcase_add_test(tc, added_keys_follow_token_keys);
     tcase_add_test(tc, an_added_copy_of_a_card_key_binds_it);
     tcase_add_test(tc, a_life_ends);
+    tcase_add_test(tc, a_provider_and_its_keys);
+    tcase_add_test(tc, a_card_key_that_a_provider_holds_too);
+    tcase_add_test(tc, a_providers_life_ends);
     tcase_add_test(tc, added_keys_go_with_their_token);
     tcase_add_test(tc, there_is_a_limit);
     tcase_add_test(tc, there_is_a_limit_in_octets);

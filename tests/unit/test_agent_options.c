@@ -48,6 +48,18 @@ START_TEST(modes)
 }
 END_TEST
 
+START_TEST(providers)
+{
+    ck_assert_uint_eq(parse("-s", NULL), 0);
+    ck_assert(o.providers == NULL && !o.remote_providers);
+    ck_assert_uint_eq(parse("-P/opt/*,!/opt/x -O allow-remote-pkcs11 -O no-restrict-websafe", NULL),
+                      0);
+    ck_assert_str_eq(o.providers, "/opt/*,!/opt/x");
+    ck_assert(o.remote_providers);
+    ck_assert_uint_eq(gpg_err_code(parse("-P /a -P /b", NULL)), GPG_ERR_SYNTAX);
+}
+END_TEST
+
 START_TEST(commands)
 {
     ck_assert_uint_eq(parse("sh -c exit", NULL), 0);
@@ -99,6 +111,7 @@ int main(void)
 
     tcase_add_test(t, modes);
     tcase_add_test(t, commands);
+    tcase_add_test(t, providers);
     tcase_add_test(t, mistakes);
     tcase_add_test(t, lives);
     suite_add_tcase(s, t);

@@ -11,7 +11,8 @@ from .authority import Authority
 from .bench import Bench, Skip, run, wait_until
 from .card import Card, Pcscd
 from .person import Person, ScriptedPinentry
+from .softhsm import AskPass, SoftHsm
 from .sshd import Sshd
 
-__all__ = ["Agent", "AgentClient", "Authority", "Bench", "Card", "HostKey", "Pcscd", "Person", "ScriptedPinentry", "Skip", "Sshd", "run",
-           "wait_until"]
+__all__ = ["Agent", "AgentClient", "AskPass", "Authority", "Bench", "Card", "HostKey", "Pcscd", "Person", "ScriptedPinentry", "Skip",
+           "SoftHsm", "Sshd", "run", "wait_until"]
