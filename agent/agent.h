@@ -35,11 +35,11 @@ struct agent {
     char *runtime_dir;    /* $XDG_RUNTIME_DIR/latchkey or a private directory, 0700 */
     const char *ssh_path; /* where it listens for ssh clients; NULL: not known */
     time_t started;
-    char *token_program;   /* path of latchkey-token */
-    unsigned default_life; /* seconds, -t; 0: none */
+    char *token_program;           /* path of latchkey-token */
+    unsigned default_life;         /* seconds, -t; 0: none */
     const char *provider_patterns; /* -P; NULL: default */
     bool remote_providers;         /* -O allow-remote-pkcs11 */
-    bool owns_hardware;    /* holds the instance lock; else software keys only */
+    bool owns_hardware;            /* holds the instance lock; else software keys only */
 };
 
 #endif

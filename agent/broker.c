@@ -160,6 +160,7 @@ static gpg_error_t choose_holder(struct run *r, const struct holder *failed)
         token_info_put(r->info);
     r->info = r->holder != NULL ? token_info_get(r->holder->token) : NULL;
     r->out.token = r->info != NULL ? r->info->name : NULL;
+    r->out.soft = r->info != NULL && r->info->soft;
     if (r->holder != NULL)
         return 0;
     if (!r->was_locked)

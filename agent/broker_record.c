@@ -138,6 +138,8 @@ gpg_error_t broker_record(const struct operation *op, const struct policy_verdic
     if (op->cert != NULL)
         json_object_set_new(j, "certificate", cert_json(op->cert));
     json_object_set_new(j, "token", broker_clean_json(o->token));
+    if (o->soft)
+        json_object_set_new(j, "soft", json_true());
     if (op->dest != NULL)
         json_object_set_new(j, "destination", destination_json(op->dest, op->user));
     json_object_set_new(j, "requester", requester_json(op->from->who));

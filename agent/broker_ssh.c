@@ -131,13 +131,19 @@ static void describe_sudo(const struct sudo_request *s, struct ssh_use *u)
     tell(u, "Folder:", "cwd", s->cwd);
 }
 
-/* What a server signs in a key exchange is a bare hash, which has no form. The system's own sshd is
- * believed about it, and nobody else: a hash that anybody might choose could be another protocol's
- * message. A forwarded sshd is none of ours. */
+/* What a server signs in a key exchange is a bare hash, which has no form. An sshd is believed about it,
+ * and nobody else: a hash that anybody might choose could be another protocol's message. A forwarded
+ * sshd is none of ours. */
 static bool is_exchange_hash(const struct origin *from, struct rd data)
 {
-    return from->who != NULL && from->who->system_sshd && !from->bind_attempted &&
+    return from->who != NULL && from->who->is_sshd && !from->bind_attempted &&
            (data.n == 20 || data.n == 32 || data.n == 48 || data.n == 64);
+}
+
+/* ssh-add -T: as many random octets, which mean nothing to anybody. */
+static bool is_key_test(const struct origin *from, struct rd data)
+{
+    return from->who != NULL && from->who->is_ssh_add && !from->bind_attempted && data.n == 1024;
 }
 
 static gpg_error_t ssh_use_of(const struct origin *from, const struct signdata *d, struct rd data,
@@ -176,6 +182,9 @@ static gpg_error_t ssh_use_of(const struct origin *from, const struct signdata *
         if (is_exchange_hash(from, data)) {
             u->use = gpgrt_strdup("host-key");
             u->text = gpgrt_strdup("serve ssh with this host key");
+        } else if (is_key_test(from, data)) {
+            u->use = gpgrt_strdup("key-test");
+            u->text = gpgrt_strdup("try the key (ssh-add -T)");
         } else {
             u->use = gpgrt_strdup("raw");
             u->text = gpgrt_strdup("sign data of no known form");

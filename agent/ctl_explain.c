@@ -220,8 +220,9 @@ static gpg_error_t key_from_record(struct explain *e)
     dash = strchr(e->token_name, '-');
     if (dash != NULL)
         *dash = '\0';
-    e->token =
-        (struct policy_token){.kind = e->token_name, .serial = dash != NULL ? dash + 1 : NULL};
+    e->token = (struct policy_token){.kind = e->token_name,
+                                     .serial = dash != NULL ? dash + 1 : NULL,
+                                     .soft = json_is_true(json_object_get(e->record, "soft"))};
     e->f.tokens = &e->token;
     e->f.ntokens = 1;
     return 0;

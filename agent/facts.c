@@ -14,8 +14,10 @@ static gpg_error_t token_facts(const struct identity *id, struct facts *f)
         if (info == NULL)
             continue;
         f->infos[f->ntokens] = info;
-        f->tokens[f->ntokens++] = (struct policy_token){
-            .kind = info->kind, .serial = info->serial, .slot = id->holders[i].id};
+        f->tokens[f->ntokens++] = (struct policy_token){.kind = info->kind,
+                                                        .serial = info->serial,
+                                                        .soft = info->soft,
+                                                        .slot = id->holders[i].id};
     }
     return 0;
 }

@@ -15,6 +15,7 @@
 #include "agent/prompt.h"
 #include "agent/server.h"
 #include "agent/signals.h"
+#include "agent/stale.h"
 #include "agent/wait.h"
 #include "proto/ssh_agent.h"
 
@@ -102,12 +103,23 @@ static int kill_agent(const struct options *o)
     return 0;
 }
 
+static void remove_stale(bool any_host)
+{
+    char *home = path_home();
+    const char *tmp = getenv("TMPDIR");
+
+    stale_sockets_remove(home, tmp != NULL ? tmp : "/tmp", any_host);
+    gpgrt_free(home);
+}
+
 static void print_variables(const struct options *o, const char *path, pid_t pid)
 {
     printf(o->csh ? "setenv SSH_AUTH_SOCK %s;\n" : "SSH_AUTH_SOCK=%s; export SSH_AUTH_SOCK;\n",
            path);
-    printf(o->csh ? "setenv SSH_AGENT_PID %ld;\n" : "SSH_AGENT_PID=%ld; export SSH_AGENT_PID;\n",
-           (long)pid);
+    if (o->mode == MODE_FORK) /* with -D and -d ssh-agent leaves it out */
+        printf(o->csh ? "setenv SSH_AGENT_PID %ld;\n"
+                      : "SSH_AGENT_PID=%ld; export SSH_AGENT_PID;\n",
+               (long)pid);
     printf("echo Agent pid %ld;\n", (long)pid);
     fflush(stdout);
 }
@@ -287,6 +299,8 @@ static int run(const struct options *o)
     err = go_to_background(o, in.ssh_path, &parent);
     if (err != 0)
         goto out;
+    if (!service && !o->keep_stale)
+        remove_stale(false);
     err = start_parts(&a);
     if (err == 0)
         err = signals_start(&a, server, service, parent, &signals);
@@ -316,10 +330,12 @@ out:
 int main(int argc, char **argv)
 {
     struct options o;
+    gpg_error_t err;
 
     harden();
-    if (options_parse(argc, argv, getenv("SHELL"), &o) != 0)
-        return 2;
+    err = options_parse(argc, argv, getenv("SHELL"), &o);
+    if (err != 0) /* as ssh-agent ends */
+        return gpg_err_code(err) == GPG_ERR_SYNTAX ? 1 : 255;
     switch (o.mode) {
     case MODE_HELP:
         options_usage(false);
@@ -334,5 +350,9 @@ int main(int argc, char **argv)
     }
     init_libraries();
     init_log(&o);
+    if (o.mode == MODE_CLEAN) {
+        remove_stale(o.any_host);
+        return 0;
+    }
     return run(&o);
 }

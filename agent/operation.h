@@ -77,6 +77,7 @@ struct outcome {
     unsigned presence_age; /* cached: seconds */
     const char *pin;       /* "typed", "cached", "none" */
     const char *token;     /* name of the token that did it, or NULL */
+    bool soft;             /* that token's keys are in software */
     int64_t started_ms;
     gpg_error_t err;
 };

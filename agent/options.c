@@ -7,10 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char usage[] =
-    "usage: latchkey-agent [-c | -s] [-Dd] [-a SOCKET] [-t LIFE] [COMMAND [ARG ...]]\n"
+    "usage: latchkey-agent [-c | -s] [-Dd] [-a SOCKET] [-t LIFE]\n"
+    "       latchkey-agent [-a SOCKET] [-t LIFE] COMMAND [ARG ...]\n"
     "       latchkey-agent [-c | -s] -k\n"
+    "       latchkey-agent -u\n"
     "       latchkey-agent --foreground | --daemon [-a SOCKET] [--log-file FILE]\n"
     "\n"
     "An ssh-agent that finds keys on every personal HSM that is plugged in and asks for the\n"
@@ -26,13 +29,15 @@ static const char usage[] =
     "  -O allow-remote-pkcs11\n"
     "                   also for connections that are bound to a host\n"
     "  -t LIFE          life of added keys (90, 10m, 1h ..)\n"
+    "  -u, -uu          remove the sockets that killed agents left behind, those of other hosts\n"
+    "                   in a shared home directory too, and end\n"
+    "  -U               do not do so at the start\n"
     "  COMMAND          run it with SSH_AUTH_SOCK set, and end with it\n"
     "      --foreground run as a service: SIGHUP reloads policy and log\n"
     "      --daemon     the same in the background\n"
     "      --log-file FILE\n"
     "      --help, --version\n"
-    "  -E, -O no-restrict-websafe, -T, -U, -u are taken as ssh-agent(1) takes them; see "
-    "latchkey-agent(1).\n";
+    "  -E HASH, -T      for ssh-agent's sake; see latchkey-agent(1)\n";
 
 void options_usage(bool to_stderr)
 {
@@ -96,6 +101,24 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+/* What ssh-agent -E takes. */
+static bool is_digest(const char *name)
+{
+    static const char *const known[] = {"MD5", "SHA1", "SHA256", "SHA384", "SHA512"};
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcasecmp(name, known[i]) == 0)
+            return true;
+    return false;
+}
+
+/* A value that ssh-agent dies of, where it prints its usage for other mistakes. */
+static gpg_error_t refuse(char opt, const char *value, const char *why)
+{
+    fprintf(stderr, "latchkey-agent: -%c %s: %s\n", opt, value, why);
+    return gpg_error(GPG_ERR_INV_VALUE);
+}
+
 static gpg_error_t complain(const char *what)
 {
     fprintf(stderr, "latchkey-agent: %s\nTry: latchkey-agent --help\n", what);
@@ -157,21 +180,30 @@ gpg_error_t options_parse(int argc, char **argv, const char *shell, struct optio
             break;
         case 'P':
             if (o.providers != NULL)
-                return complain("-P is given twice");
+                return refuse('P', optarg, "is given twice");
             o.providers = optarg;
             break;
         case 'O':
             if (strcmp(optarg, "allow-remote-pkcs11") == 0)
                 o.remote_providers = true;
+            else if (strcmp(optarg, "no-restrict-websafe") != 0)
+                return refuse('O', optarg, "there is no such option");
             break;
-        /* Fingerprints are shown as SHA-256 only; sockets are made in private directories. */
-        case 'E':
-        case 'T':
+        case 'E': /* fingerprints are shown as SHA-256 only */
+            if (!is_digest(optarg))
+                return refuse('E', optarg, "not a hash for fingerprints");
+            break;
+        case 'T': /* sockets are made in private directories below $TMPDIR as it is */
+            break;
         case 'U':
+            o.keep_stale = true;
+            break;
         case 'u':
+            o.any_host = o.mode == MODE_CLEAN;
+            o.mode = MODE_CLEAN;
             break;
         default:
-            return complain("unknown option");
+            return complain("see the usage");
         }
     }
     if (csh && sh)
@@ -179,8 +211,9 @@ gpg_error_t options_parse(int argc, char **argv, const char *shell, struct optio
     if (csh || sh)
         o.csh = csh;
     if (optind < argc) {
-        if (o.mode != MODE_FORK)
-            return complain("a COMMAND goes with none of -D, -d, -k, --foreground, --daemon");
+        if (o.mode != MODE_FORK || csh || sh)
+            return complain(
+                "a COMMAND goes with none of -c, -s, -D, -d, -k, -u, --foreground, --daemon");
         o.mode = MODE_COMMAND;
         o.command = argv + optind;
     }

@@ -11,6 +11,7 @@ enum agent_mode {
     MODE_DEBUG,      /* -d: the same, with a log */
     MODE_COMMAND,    /* agent COMMAND: end with it */
     MODE_KILL,       /* -k */
+    MODE_CLEAN,      /* -u */
     MODE_SERVICE,    /* --foreground: a service; SIGHUP reloads */
     MODE_DAEMON,     /* --daemon: a service in the background */
     MODE_HELP,
@@ -24,13 +25,15 @@ struct options {
     unsigned life;         /* -t, seconds; 0 none */
     const char *providers; /* -P: patterns of allowed provider paths, NULL: default */
     bool remote_providers; /* -O allow-remote-pkcs11 */
+    bool keep_stale;       /* -U */
+    bool any_host;         /* -uu */
     const char *log_file;
     unsigned verbose;
     char **command; /* MODE_COMMAND: NULL-ended, into argv */
 };
 
 /* Parses ARGV (which getopt may reorder up to the command). SHELL is $SHELL or NULL. On failure a message has gone to
- * stderr: GPG_ERR_SYNTAX. */
+ * stderr: GPG_ERR_SYNTAX, or GPG_ERR_INV_VALUE for a value that ssh-agent would die of. */
 gpg_error_t options_parse(int argc, char **argv, const char *shell, struct options *out);
 /* "90", "10m", "1h30m", "1w" as ssh_config(5) TIME FORMATS; GPG_ERR_INV_VALUE. */
 gpg_error_t options_parse_life(const char *s, unsigned *seconds);

@@ -113,6 +113,21 @@ char *proc_exe(pid_t pid)
     return exe;
 }
 
+bool proc_is_called(pid_t pid, const char *const *names)
+{
+    char *text;
+    size_t len;
+    bool is = false;
+
+    if (read_file(pid, "comm", &text, &len) != 0)
+        return false;
+    text[strcspn(text, "\n")] = '\0';
+    for (; *names != NULL && !is; names++)
+        is = strcmp(text, *names) == 0;
+    gpgrt_free(text);
+    return is;
+}
+
 char *proc_tty_name(unsigned tty_nr)
 {
     unsigned major = (tty_nr >> 8) & 0xfff;

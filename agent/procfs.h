@@ -21,6 +21,8 @@ gpg_error_t proc_stat_parse(const char *text, struct proc_stat *out);
 char *proc_link(pid_t pid, const char *name);
 /* The executable's path, NULL if it is not known or was deleted. */
 char *proc_exe(pid_t pid);
+/* Is the process' name (comm) one of NAMES, NULL-ended? Any process chooses its own. */
+bool proc_is_called(pid_t pid, const char *const *names);
 /* "/dev/pts/3" for a controlling terminal's device number, NULL for none. */
 char *proc_tty_name(unsigned tty_nr);
 /* The audit session, -1 if unknown or unset. */

@@ -45,15 +45,34 @@ static char **parents_of(pid_t pid)
     return list;
 }
 
-/* Is the running program one that only root could have put there? The program itself is looked at,
- * not what now lies under its name: that may be another file in another mount namespace. */
-static bool is_root_owned(pid_t pid)
+/* Whose program is process PID's? That of the process itself is looked at, not what now lies under its
+ * name: it may be another file in another mount namespace. False when others may write it. */
+static bool program_owner(pid_t pid, uid_t *owner)
 {
     char path[64];
     struct stat st;
 
     snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
-    return stat(path, &st) == 0 && st.st_uid == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+    if (stat(path, &st) != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return false;
+    *owner = st.st_uid;
+    return true;
+}
+
+static bool is_root_owned(pid_t pid)
+{
+    uid_t owner;
+
+    return program_owner(pid, &owner) && owner == 0;
+}
+
+/* Who could have replaced it could have replaced us. */
+static bool is_as_good_as_we(pid_t pid)
+{
+    uid_t theirs, ours;
+
+    return program_owner(pid, &theirs) &&
+           (theirs == 0 || (program_owner(getpid(), &ours) && theirs == ours));
 }
 
 static bool is_named(const char *exe, const char *const *names)
@@ -69,12 +88,17 @@ static bool is_named(const char *exe, const char *const *names)
 /* An ssh whose binds are worth believing, and an sshd of the system's own. */
 static void ssh_facts(struct requester *r)
 {
-    static const char *const ssh[] = {"ssh", NULL};
+    static const char *const ssh[] = {"ssh", NULL}, *const ssh_add[] = {"ssh-add", NULL};
     static const char *const sshd[] = {"sshd", "sshd-session", "sshd-auth", NULL};
     struct proc_strings argv;
 
     r->root_owned_ssh = is_named(r->exe, ssh) && is_root_owned(r->pid);
-    r->system_sshd = r->uid == 0 && is_named(r->exe, sshd) && is_root_owned(r->pid);
+    /* Root's processes show their programs to nobody else; but root needs no disguise. */
+    if (r->uid == 0 && r->exe == NULL)
+        r->is_sshd = proc_is_called(r->pid, sshd);
+    else
+        r->is_sshd = is_named(r->exe, sshd) && is_as_good_as_we(r->pid);
+    r->is_ssh_add = is_named(r->exe, ssh_add) && is_as_good_as_we(r->pid);
     if (is_named(r->exe, ssh) && proc_strings_read(r->pid, "cmdline", &argv) == 0) {
         proc_ssh_destination(&argv, &r->ssh_host, &r->ssh_port);
         proc_strings_free(&argv);
@@ -132,7 +156,7 @@ static void forget_facts(struct requester *r)
         gpgrt_free(r->parents[i]);
     gpgrt_free(r->parents);
     r->parents = NULL;
-    r->root_owned_ssh = r->system_sshd = false;
+    r->root_owned_ssh = r->is_sshd = r->is_ssh_add = false;
     r->session = -1;
     r->login_session = -1;
     r->start_time = 0;

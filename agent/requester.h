@@ -17,7 +17,9 @@ struct requester {
     long login_session;  /* /proc/PID/sessionid (audit session), -1 unknown or unset */
     char *exe;           /* absolute path; NULL unknown or deleted */
     bool root_owned_ssh; /* exe is named ssh, owned by root and writable by root only */
-    bool system_sshd;    /* uid is root's, and exe is sshd (or a part of it), likewise owned */
+    bool is_sshd;        /* an sshd (or a part of it) and .. */
+    bool is_ssh_add;     /* an ssh-add that only root, or whoever put this very program where it is,
+                            could have put there */
     char **parents; /* ancestors' exes, nearest first, NULL-ended; NULL unknown. "?" for one we may
                        not read */
     char *unit;     /* systemd unit, scope or container from /proc/PID/cgroup; NULL unknown */

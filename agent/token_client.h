@@ -22,6 +22,7 @@ struct token_info {
     char *reader; /* PC/SC reader name, NULL else */
     int bus, dev; /* USB bus and device, -1: not known */
     bool contactless;
+    bool soft; /* keys in software that somebody else keeps (a PKCS#11 slot that is no hardware) */
     int tries[3];     /* PW1, RC, PW3; -1 unknown */
     long counter;     /* signature counter, -1 unknown */
     bool more;        /* keys of other families than ssh were left out (LEARN_SSH) */

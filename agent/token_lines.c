@@ -152,6 +152,7 @@ gpg_error_t token_line_parse(const char *line, struct token_info *out)
         (err = get_text(line, "reader", &i.reader)) != 0 ||
         (err = get_bus(line, &i.bus, &i.dev)) != 0 ||
         (err = get_flag(line, "contactless", &i.contactless)) != 0 ||
+        (err = get_flag(line, "soft", &i.soft)) != 0 ||
         (err = get_flag(line, "more", &i.more)) != 0 || (err = get_tries(line, i.tries)) != 0 ||
         (err = get_int(line, "counter", -1, 0, 0xffffff, &i.counter)) != 0)
         goto out;

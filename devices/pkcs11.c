@@ -97,6 +97,14 @@ static const struct p11_token *only_token(const struct p11 *p)
     return p->ntokens > 0 ? &p->tokens[0] : NULL;
 }
 
+static bool all_soft(const struct p11 *p)
+{
+    for (size_t i = 0; i < p->ntokens; i++)
+        if (p->tokens[i].hardware)
+            return false;
+    return p->ntokens > 0;
+}
+
 static void put_token(const struct p11 *p, struct buf *lines)
 {
     const struct p11_token *t = only_token(p);
@@ -114,6 +122,8 @@ static void put_token(const struct p11 *p, struct buf *lines)
     field_put(&f, "label", label != NULL && *label != '\0' ? label : p->module_name);
     if (maker != NULL && *maker != '\0')
         field_put(&f, "manufacturer", maker);
+    if (all_soft(p))
+        field_put_int(&f, "soft", 1);
     buf_printf(lines, "TOKEN %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
     buf_free(&f);
     gpgrt_free(serial);

@@ -22,6 +22,7 @@ struct p11_token {
     CK_SLOT_ID slot;
     CK_TOKEN_INFO info; /* flags as last read; the rest is what it is known by */
     CK_SESSION_HANDLE session;
+    bool hardware; /* as the slot says; what does not say so is taken for hardware */
     bool open, logged_in;
     /* the PIN that was accepted; empty after a login on the reader's keypad */
     struct buf pin;

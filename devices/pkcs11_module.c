@@ -118,6 +118,14 @@ static bool is_in_slot(const struct p11_token *t, CK_SLOT_ID slot, CK_TOKEN_INFO
     return t->f->C_GetTokenInfo(slot, info) == CKR_OK && same_token(info, &t->info);
 }
 
+static bool is_hardware(CK_FUNCTION_LIST *f, CK_SLOT_ID slot)
+{
+    CK_SLOT_INFO info = {.flags = 0};
+
+    return f->C_GetSlotInfo == NULL || f->C_GetSlotInfo(slot, &info) != CKR_OK ||
+           (info.flags & CKF_HW_SLOT) != 0;
+}
+
 static gpg_error_t list_slots(CK_FUNCTION_LIST *f, CK_SLOT_ID **slots, size_t *n)
 {
     CK_ULONG count = 0;
@@ -217,7 +225,10 @@ static gpg_error_t find_tokens(struct p11 *p)
     for (size_t i = 0; err == 0 && i < n; i++) {
         struct p11_token *t = &p->tokens[p->ntokens];
 
-        *t = (struct p11_token){.f = p->f, .slot = slots[i], .pin = BUF_INIT_SECURE};
+        *t = (struct p11_token){.f = p->f,
+                                .slot = slots[i],
+                                .pin = BUF_INIT_SECURE,
+                                .hardware = is_hardware(p->f, slots[i])};
         if (p->f->C_GetTokenInfo(slots[i], &t->info) == CKR_OK &&
             (t->info.flags & CKF_TOKEN_INITIALIZED) != 0)
             p->ntokens++;

@@ -33,8 +33,9 @@ static const char *const kind_names[] = {"all",    "host",      "proof", "unboun
 static const char *const proof_names[] = {"none", "bound", "hostbound",
                                           NULL}; /* by enum policy_proof */
 static const char *const use_names[] = {
-    "ssh-auth", "sshsig", "ssh-ca", "sudo",     "host-key", "git-commit", "git-tag", "openpgp-sign",
-    "decrypt",  "export", "import", "generate", "delete",   "card-admin", "raw",     NULL};
+    "ssh-auth",   "sshsig",  "ssh-ca",       "sudo",    "host-key", "key-test",
+    "git-commit", "git-tag", "openpgp-sign", "decrypt", "export",   "import",
+    "generate",   "delete",  "card-admin",   "raw",     NULL};
 static const char *const token_kinds[] = {"yubikey", "gnuk",     "nitrokey", "librem", "ledger",
                                           "trezor",  "vivokey",  "openpgp",  "piv",    "fido",
                                           "pkcs11",  "software", NULL};

@@ -134,7 +134,8 @@ bool token_matches(const char *pattern, const struct policy_token *t)
 
     if (t->kind == NULL)
         return false;
-    if (policy_match_pattern(pattern, t->kind, true))
+    if (policy_match_pattern(pattern, t->kind, true) ||
+        (t->soft && policy_match_pattern(pattern, "software", true)))
         return true;
     if (serial == NULL)
         return false;

@@ -83,6 +83,7 @@ enum policy_tri { TRI_UNKNOWN = -1, TRI_NO = 0, TRI_YES = 1 };
 struct policy_token {
     const char *kind;   /* "yubikey", "software".. */
     const char *serial; /* "5417533"; NULL if none */
+    bool soft;          /* its keys are in software whatever its kind: "software" matches it, too */
     const char *
         slot; /* "sig", "auth".. ; matched in TOKEN/SLOT together with NAME = kind-serial; "aut" and "auth",
                            "sig" and "sign", "dec" and "decrypt" are the same slot */

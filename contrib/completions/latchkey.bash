@@ -49,7 +49,7 @@ _latchkey()
     "policy explain:--key" | "policy explain:-k") words=$(_latchkey_keys) ;;
     "policy explain:--user" | "policy explain:-u") words=$(compgen -u) ;;
     "policy explain:--use" | "policy explain:-s")
-        words="ssh-auth sshsig sshsig:git ssh-ca sudo host-key git-commit git-tag openpgp-sign decrypt export import generate delete card-admin raw"
+        words="ssh-auth sshsig sshsig:git ssh-ca sudo host-key key-test git-commit git-tag openpgp-sign decrypt export import generate delete card-admin raw"
         ;;
     keys:--openpgp | keys:-O | log:--lines | log:-n) return ;;
     "policy check":*)

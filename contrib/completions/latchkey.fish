@@ -42,7 +42,7 @@ complete -c latchkey -n "__fish_seen_subcommand_from explain" -s H -l host -x -a
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s b -l unbound -d "the destination is not proven"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s u -l user -x -a "(__fish_complete_users)" -d "the remote user"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s k -l key -x -a "(__latchkey_keys)" -d "the key"
-complete -c latchkey -n "__fish_seen_subcommand_from explain" -s s -l use -x -a "ssh-auth sshsig sshsig:git ssh-ca sudo host-key git-commit git-tag openpgp-sign decrypt export import generate delete card-admin raw" -d "what is asked for"
+complete -c latchkey -n "__fish_seen_subcommand_from explain" -s s -l use -x -a "ssh-auth sshsig sshsig:git ssh-ca sudo host-key key-test git-commit git-tag openpgp-sign decrypt export import generate delete card-admin raw" -d "what is asked for"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s c -l client -r -F -d "the asking program"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s f -l forwarded -d "over a forwarded agent"
 

@@ -387,7 +387,24 @@ START_TEST(a_host_without_a_name_could_be_any)
 }
 END_TEST
 
-/* 20, 32, 48 or 64 octets are a key exchange's hash only when root's own sshd says so. */
+/* ssh-add -T */
+START_TEST(tests_of_keys_are_ssh_adds_alone)
+{
+    world_new("Match use key-test\n Access allow\nMatch all\n Access deny\n", "software",
+              TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    ck_assert_int_eq(raw(1024), GPG_ERR_FORBIDDEN);
+    ck_assert_str_eq(world_record("use"), "raw");
+    world.who.is_ssh_add = true;
+    ck_assert_int_eq(raw(1024), 0);
+    ck_assert_str_eq(world_record("use"), "key-test");
+    ck_assert_int_eq(raw(1023), GPG_ERR_FORBIDDEN);
+    world_bind(true);
+    ck_assert_int_eq(raw(1024), GPG_ERR_FORBIDDEN);
+    world_free();
+}
+END_TEST
+
+/* 20, 32, 48 or 64 octets are a key exchange's hash only when an sshd says so. */
 START_TEST(hashes_are_an_sshds_alone)
 {
     static const size_t sizes[] = {20, 32, 48, 64};
@@ -395,10 +412,10 @@ START_TEST(hashes_are_an_sshds_alone)
     world_new("Match use host-key\n Access allow\nMatch all\n Access deny\n", "software",
               TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
     for (size_t i = 0; i < 4; i++) {
-        world.who.system_sshd = false;
+        world.who.is_sshd = false;
         ck_assert_int_eq(raw(sizes[i]), GPG_ERR_FORBIDDEN);
         ck_assert_str_eq(world_record("use"), "raw");
-        world.who.system_sshd = true;
+        world.who.is_sshd = true;
         ck_assert_int_eq(raw(sizes[i]), 0);
         ck_assert_str_eq(world_record("use"), "host-key");
         ck_assert_int_eq(raw(sizes[i] + 1), GPG_ERR_FORBIDDEN);
@@ -730,6 +747,7 @@ int main(void)
     tcase_add_test(t, revoked_hosts_are_refused);
     tcase_add_test(t, a_host_without_a_name_could_be_any);
     tcase_add_test(t, hashes_are_an_sshds_alone);
+    tcase_add_test(t, tests_of_keys_are_ssh_adds_alone);
     tcase_add_test(t, confirm_yes_and_connection);
     tcase_add_test(t, a_key_added_with_confirm_asks);
     tcase_add_test(t, one_dialog_serves_confirm_and_standin);

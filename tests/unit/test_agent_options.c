@@ -44,7 +44,10 @@ START_TEST(modes)
     ck_assert_int_eq(o.mode, MODE_SERVICE);
     ck_assert_uint_eq(parse("-P /usr/lib/* -O no-restrict-websafe -E sha256 -T -U -uu -s", NULL),
                       0);
-    ck_assert_int_eq(o.mode, MODE_FORK);
+    ck_assert_int_eq(o.mode, MODE_CLEAN);
+    ck_assert(o.any_host && o.keep_stale);
+    ck_assert_uint_eq(parse("-u", NULL), 0);
+    ck_assert(o.mode == MODE_CLEAN && !o.any_host);
 }
 END_TEST
 
@@ -56,7 +59,7 @@ START_TEST(providers)
                       0);
     ck_assert_str_eq(o.providers, "/opt/*,!/opt/x");
     ck_assert(o.remote_providers);
-    ck_assert_uint_eq(gpg_err_code(parse("-P /a -P /b", NULL)), GPG_ERR_SYNTAX);
+    ck_assert_uint_eq(gpg_err_code(parse("-P /a -P /b", NULL)), GPG_ERR_INV_VALUE);
 }
 END_TEST
 
@@ -80,6 +83,9 @@ START_TEST(mistakes)
     ck_assert_uint_ne(parse("-t junk", NULL), 0);
     ck_assert_uint_ne(parse("-k sh", NULL), 0);
     ck_assert_uint_ne(parse("-a", NULL), 0);
+    ck_assert_uint_eq(gpg_err_code(parse("-s sh", NULL)), GPG_ERR_SYNTAX);
+    ck_assert_uint_eq(gpg_err_code(parse("-O nosuch", NULL)), GPG_ERR_INV_VALUE);
+    ck_assert_uint_eq(gpg_err_code(parse("-E md4", NULL)), GPG_ERR_INV_VALUE);
 }
 END_TEST
 
