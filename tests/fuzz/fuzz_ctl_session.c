@@ -86,9 +86,14 @@ void audit_reopen(struct audit *a)
     (void)a;
 }
 
-void policy_reload(struct policy_holder *h)
+gpg_error_t policy_reload_for(struct policy_holder *h, const struct requester *who, int client_fd,
+                              char **problem)
 {
     (void)h;
+    (void)client_fd;
+    REQUIRE(who != NULL);
+    *problem = gpgrt_strdup("nobody agreed to the change");
+    return gpg_error(GPG_ERR_CANCELED);
 }
 
 struct policy_set *policy_current(struct policy_holder *h)

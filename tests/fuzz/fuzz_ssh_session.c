@@ -69,6 +69,12 @@ void broker_list_ssh(struct agent *a, const struct origin *from, const struct ke
         visible[0] = s->ids[0];
 }
 
+bool broker_list_needs_requester(struct agent *a)
+{
+    (void)a;
+    return locked;
+}
+
 gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct rd key_blob,
                             struct rd data, uint32_t flags, struct buf *sig)
 {

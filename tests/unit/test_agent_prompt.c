@@ -487,6 +487,25 @@ START_TEST(notice_on_a_display_stays_until_taken_down)
 }
 END_TEST
 
+/* A crowd of waiting clients is no crowd of windows. */
+START_TEST(notices_are_few)
+{
+    const struct prompt_text t = {.title = "latchkey", .desc = "Touch it"};
+    struct prompt_notice *n[4];
+
+    who.display = (char[]){":5"};
+    use_script("echo OK; while read x; do case $x in CONFIRM*) ;; *) echo OK;; esac; done");
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 4; i++)
+            ck_assert_ptr_nonnull(n[i] = prompt_notice_show(prompt, &who, &t));
+        ck_assert_ptr_null(prompt_notice_show(prompt, &who, &t));
+        for (int i = 0; i < 4; i++)
+            prompt_notice_hide(n[i]);
+    }
+    drop_script();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("agent/prompt");
@@ -518,6 +537,7 @@ int main(void)
     tcase_add_test(tc, a_long_text_is_cut);
     tcase_add_test(tc, notice_on_a_terminal_is_a_line);
     tcase_add_test(tc, notice_on_a_display_stays_until_taken_down);
+    tcase_add_test(tc, notices_are_few);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
