@@ -223,6 +223,13 @@ static void apply(const struct loading *ld, const struct line *l, size_t i)
         set_text(ld, (char **)(void *)base, w->text);
         break;
     case FORM_PATTERNS:
+        for (size_t k = 1; k < l->n; k++)
+            if (l->words[k].text[0] != '/' && strncmp(l->words[k].text, "~/", 2) != 0)
+                report(ld->r, l, l->words[k].column,
+                       "an absolute path is wanted (or one that begins with ~/)");
+            else
+                add_to_list(ld, (char ***)(void *)base, l->words[k].text);
+        break;
     case FORM_LIST:
         for (size_t k = 1; k < l->n; k++)
             add_to_list(ld, (char ***)(void *)base, l->words[k].text);

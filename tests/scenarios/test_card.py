@@ -335,6 +335,7 @@ class Touch(Case):
         wait_until(lambda: self.agent.token("yubikey")["draining"], "the token is draining")
         late = self.sign_later(blob)
         card.touch()  # late: it ends the abandoned request and counts for nothing
+        wait_until(lambda: not self.agent.token("yubikey")["draining"], "the abandoned request is over")
         wait_until(lambda: card.state()["touch_waiting"], "the next request wants a touch of its own")
         card.touch()
         self.assertEqual(late.recv()[0], 14)

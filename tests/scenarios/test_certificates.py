@@ -320,6 +320,12 @@ class Files(Case):
         self.put("card-cert.pub", cert)
         self.wait_listed(cert)
 
+    def test_a_pattern_has_to_be_absolute(self):
+        self.bench.settings("Certificate ~/x-cert.pub certs/*.pub\n")
+        p = self.bench.run("latchkey-agent", "--foreground", check=False)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("latchkey.conf:1:26: an absolute path is wanted", p.stderr)
+
     def test_patterns(self):
         self.bench.settings(f"Pinentry {self.pinentry.program}\nCertificate ~/more/*/*.cert ~/one-cert.pub\n"
                             f"Certificate {self.bench.top}/abs/x\n")
@@ -416,7 +422,7 @@ class WithAddedKeys(Case):
         b.run("ssh-add", "-q", "-D")
         self.assertEqual(self.listed(), [self.plain, blob_of(card)])
 
-    def test_two_tokens_with_the_key_and_unplug(self):
+    def test_it_goes_with_its_key(self):
         self.begin()
         cert = self.ca.certify(self.public)
         self.put("card-cert.pub", cert)
