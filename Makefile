@@ -190,6 +190,11 @@ check-unit: $(unit_bins)
 check-scenarios: all $(BUILD)/testcard $(client_bins) $(fake_pkcs11)
 	@BUILD='$(abspath $(BUILD))' tests/run-scenarios $(SCENARIOS)
 
+# OpenSSH's own tests of agents, with ours in their place (Debian's package openssh-tests).
+.PHONY: check-openssh
+check-openssh: all
+	@BUILD='$(abspath $(BUILD))' tests/run-openssh $(OPENSSH_TESTS)
+
 # --- fuzzing: clang's libFuzzer, a target per parser of outside bytes -----------------------------------------------
 FUZZ_SECONDS ?= 60
 FUZZ_CC      ?= clang
@@ -266,6 +271,7 @@ clean:
 help:
 	@echo "make                 build into $(BUILD)/ (BUILD=dir, CC=clang, SANITIZE=address,undefined|thread)"
 	@echo "make check           install what is missing, build, run all tests"
+	@echo "make check-openssh   OpenSSH's own agent tests, with latchkey-agent"
 	@echo "make demo            the main job, shown: ssh login, signed git commit, a card, unplug"
 	@echo "make install         PREFIX=/usr/local DESTDIR= SYSCONFDIR=/etc SYSTEMDUSERDIR=PREFIX/lib/systemd/user"
 	@echo "                     (for yourself: PREFIX=~/.local SYSTEMDUSERDIR=~/.local/share/systemd/user)"
