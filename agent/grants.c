@@ -246,12 +246,11 @@ static void add_cell(struct uses *u, struct cell c)
  * come (back): asking for many keys must not wash a count away. */
 static void make_room(struct grants *g)
 {
-    struct uses *u;
+    struct uses *u = TAILQ_LAST(&g->uses, uses_list);
     struct cell all = {0};
 
-    TAILQ_FOREACH_REVERSE(u, &g->uses, uses_list, link)
-    if (u->pending == 0)
-        break;
+    while (u != NULL && u->pending > 0)
+        u = TAILQ_PREV(u, uses_list, link);
     if (u == NULL)
         return;
     for (size_t i = 0; i < u->ncells; i++)

@@ -119,6 +119,8 @@ void criteria_free(struct criterion *c, size_t n);
 enum policy_tri criterion_holds(const struct criterion *c, const struct policy_facts *f);
 /* In which words to say that it does not: "host is github.com"; new string. */
 char *criterion_fact(const struct criterion *c, const struct policy_facts *f);
+const char *criterion_name(enum criterion_kind kind);
+const char *proof_name(enum policy_proof proof);
 
 /* --- settings --------------------------------------------------------------------------------------------------------- */
 
