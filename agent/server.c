@@ -18,6 +18,7 @@
 
 /* Each connection costs a descriptor, or two, and a thread's small stack; some descriptors stay for tokens, dialogs and
  * files. */
+#define MAX_PARKED    4u
 #define STACK_SIZE    (256u * 1024u)
 #define SPARE_FDS     64u
 #define BACKLOG       SOMAXCONN
@@ -50,6 +51,11 @@ struct server {
     struct connection *connections;
     size_t nconnections, max_connections;
     unsigned long nended; /* connections, since the start */
+    /* Threads between two connections: most clients come, ask once and go. */
+    pthread_cond_t handed;
+    struct connection *next; /* for one of them; NULL: none was handed over */
+    unsigned nparked;
+    bool stopping;
 };
 
 static void (*const serve[SERVER_ROLES])(struct agent *a, int fd, struct activity *act) = {
@@ -89,6 +95,7 @@ gpg_error_t server_new(struct agent *a, struct server **out)
     s->max_connections = connection_limit(a->settings->max_clients);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->ended, NULL);
+    pthread_cond_init(&s->handed, NULL);
     limits_set_room_maker(a->limits, make_memory, s);
     *out = s;
     return 0;
@@ -179,9 +186,9 @@ static bool peer_is_ours(int fd, pid_t *pid)
     return true;
 }
 
-static void *connection_thread(void *arg)
+/* Returns with the server's mutex held. */
+static void serve_one(struct connection *c)
 {
-    struct connection *c = arg;
     struct server *s = c->s;
 
     serve[c->role](s->a, c->fd, &c->activity);
@@ -195,17 +202,50 @@ static void *connection_thread(void *arg)
     close(c->fd);
     s->nconnections--;
     s->nended++;
-    pthread_cond_broadcast(&s->ended);
-    pthread_mutex_unlock(&s->mutex);
     gpgrt_free(c);
+}
+
+static void *connection_thread(void *arg)
+{
+    struct connection *c = arg;
+    struct server *s = c->s;
+
+    while (c != NULL) {
+        serve_one(c);
+        c = NULL;
+        if (s->nparked < MAX_PARKED && !s->stopping) {
+            s->nparked++;
+            pthread_cond_broadcast(&s->ended);
+            while (s->next == NULL && !s->stopping)
+                pthread_cond_wait(&s->handed, &s->mutex);
+            c = s->next;
+            s->next = NULL;
+            s->nparked--;
+        }
+        pthread_cond_broadcast(&s->ended);
+        pthread_mutex_unlock(&s->mutex); /* the server may be gone from here on */
+    }
     return NULL;
+}
+
+static int start_thread(struct connection *c)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    int rc;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    rc = pthread_create(&thread, &attr, connection_thread, c);
+    pthread_attr_destroy(&attr);
+    return rc;
 }
 
 static gpg_error_t start_connection(struct server *s, enum server_role role, int fd, pid_t pid)
 {
     struct connection *c = gpgrt_calloc(1, sizeof *c);
-    pthread_attr_t attr;
-    pthread_t thread;
+    bool handed;
     int rc;
 
     if (c == NULL)
@@ -218,13 +258,13 @@ static gpg_error_t start_connection(struct server *s, enum server_role role, int
         c->next->prev = c;
     s->connections = c;
     s->nconnections++;
+    handed = s->nparked > 0 && s->next == NULL;
+    if (handed) {
+        s->next = c;
+        pthread_cond_signal(&s->handed);
+    }
     pthread_mutex_unlock(&s->mutex);
-
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    rc = pthread_create(&thread, &attr, connection_thread, c);
-    pthread_attr_destroy(&attr);
+    rc = handed ? 0 : start_thread(c);
     if (rc == 0)
         return 0;
     pthread_mutex_lock(&s->mutex);
@@ -417,9 +457,12 @@ static bool end_connections(struct server *s)
     pthread_mutex_lock(&s->mutex);
     for (struct connection *c = s->connections; c != NULL; c = c->next)
         shutdown(c->fd, SHUT_RDWR);
-    while (s->nconnections > 0 && pthread_cond_timedwait(&s->ended, &s->mutex, &until) == 0)
+    s->stopping = true;
+    pthread_cond_broadcast(&s->handed);
+    while ((s->nconnections > 0 || s->nparked > 0) &&
+           pthread_cond_timedwait(&s->ended, &s->mutex, &until) == 0)
         continue;
-    ended = s->nconnections == 0;
+    ended = s->nconnections == 0 && s->nparked == 0;
     pthread_mutex_unlock(&s->mutex);
     return ended;
 }
@@ -447,6 +490,7 @@ bool server_free(struct server *s)
     limits_set_room_maker(s->a->limits, NULL, NULL);
     close(s->stop_fd);
     pthread_cond_destroy(&s->ended);
+    pthread_cond_destroy(&s->handed);
     pthread_mutex_destroy(&s->mutex);
     gpgrt_free(s);
     return true;
