@@ -20,8 +20,8 @@ mandir     := $(PREFIX)/share/man
 # --- dependencies ----------------------------------------------------------------------------------------------
 PKGS_proto   := gpg-error libgcrypt libcrypto
 PKGS_agent   := gpg-error libgcrypt libassuan libudev libsystemd jansson libcrypto
-PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1
-PKGS_tests   := check libcrypto libssh
+PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1 libfido2
+PKGS_tests   := check libcrypto libssh libcbor
 PKGS_all     := $(sort $(PKGS_proto) $(PKGS_agent) $(PKGS_devices) $(PKGS_tests))
 
 # What needs no compiled program must not trip over a missing library.
@@ -85,6 +85,7 @@ src_gpgshim  := $(wildcard agent/gpgshim/*.c)
 src_devices  := $(filter-out devices/main.c,$(wildcard devices/*.c))
 src_card     := $(wildcard tests/card/*.c)
 src_pkcs11   := $(wildcard tests/pkcs11/*.c)
+src_fido     := $(wildcard tests/fido/*.c)
 src_bench    := $(wildcard tests/bench/*.c)
 src_clients  := $(wildcard tests/clients/*.c)
 
@@ -149,6 +150,7 @@ $(BUILD)/unit/test_agent_broker $(BUILD)/unit/test_agent_destination $(BUILD)/un
 $(BUILD)/unit/test_agent_gpg_options $(BUILD)/unit/test_agent_gpgshim: \
     $(call obj,$(filter-out agent/gpgshim/main.c,$(src_gpgshim)))
 $(BUILD)/unit/test_agent_gpgshim: $(BUILD)/obj/tests/unit/fake_ctl.o | $(BUILD)/latchkey-gpg
+$(BUILD)/unit/test_devices_securitykey: | $(BUILD)/testfido $(BUILD)/testsk.so
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
@@ -163,6 +165,14 @@ $(fake_pkcs11): $(call obj,$(src_pkcs11))
 	$(call say,LINK)$(CC) -shared $(OPT) $(LDFLAGS) -o $@ $^ $(call pkg_libs,libcrypto)
 $(BUILD)/unit/test_devices_pkcs11: | $(fake_pkcs11)
 
+$(BUILD)/testfido: $(call obj,$(src_fido)) $(lib_proto)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+
+# ssh-keygen loads it too, so it goes without sanitizers.
+$(BUILD)/testsk.so: tests/middleware/testsk.c
+	@mkdir -p $(dir $@)
+	$(call say,LINK)$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared -o $@ $< $(call pkg_libs,libcrypto)
+
 bench_bins := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(src_bench))
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(lib_proto)
 	@mkdir -p $(dir $@)
@@ -176,7 +186,7 @@ $(BUILD)/clients/%: $(BUILD)/obj/tests/clients/%.o
 
 .PHONY: testprograms all-unit check check-unit check-scenarios
 all-unit: $(unit_bins)
-testprograms: all $(unit_bins) $(BUILD)/testcard $(bench_bins) $(client_bins) $(fake_pkcs11)
+testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(bench_bins) $(client_bins) $(fake_pkcs11)
 
 check:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for check
@@ -187,7 +197,7 @@ check:
 check-unit: $(unit_bins)
 	@BUILD='$(BUILD)' sh tests/run-unit $(unit_bins)
 
-check-scenarios: all $(BUILD)/testcard $(client_bins) $(fake_pkcs11)
+check-scenarios: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(client_bins) $(fake_pkcs11)
 	@BUILD='$(abspath $(BUILD))' tests/run-scenarios $(SCENARIOS)
 
 # OpenSSH's own tests of agents, with ours in their place (Debian's package openssh-tests).

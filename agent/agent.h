@@ -39,7 +39,9 @@ struct agent {
     unsigned default_life;         /* seconds, -t; 0: none */
     const char *provider_patterns; /* -P; NULL: default */
     bool remote_providers;         /* -O allow-remote-pkcs11 */
-    bool owns_hardware;            /* holds the instance lock; else software keys only */
+    /* applications of security keys that sign any data, a pattern list; NULL: all (-O no-restrict-websafe) */
+    const char *websafe_allow;
+    bool owns_hardware; /* holds the instance lock; else software keys only */
 };
 
 #endif

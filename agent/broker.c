@@ -255,28 +255,84 @@ static bool drop_after_use(const struct run *r)
     return r->holder->touch != TOKEN_TOUCH_ALWAYS && r->holder->touch != TOKEN_TOUCH_CACHED;
 }
 
+static gpg_error_t check_signature(struct run *r, const struct token_job *job, gcry_sexp_t sig)
+{
+    struct operation *op = r->op;
+
+    if (key_is_sk(op->id->key)) {
+        op->asserted = job->asserted;
+        op->says = job->says;
+        return job->asserted ? sk_sig_check(op->id->key, op->tosign.data, &job->says, sig)
+                             : gpg_error(GPG_ERR_BAD_SIGNATURE);
+    }
+    if (r->info != NULL && strcmp(r->info->kind, "software") == 0)
+        return 0;
+    return sig_verify(op->id->key, &op->tosign, sig);
+}
+
 /* A signature by hardware is checked before anybody gets it: a key regenerated behind our back or a
- * faulty token shows here. Our own software keys sign with a library that checks itself. */
-static gpg_error_t take_signature(struct run *r, const struct buf *result)
+ * faulty token shows here. Our own software keys sign with a library that checks itself. What a
+ * security key has signed with it counts as shown, whatever its process says. */
+static gpg_error_t take_signature(struct run *r, struct token_job *job)
 {
     struct operation *op = r->op;
     gcry_sexp_t sig = NULL;
     gpg_error_t err;
 
-    err = gcry_sexp_sscan(&sig, NULL, (const char *)result->data, result->len);
-    if (err == 0 && (r->info == NULL || strcmp(r->info->kind, "software") != 0))
-        err = sig_verify(op->id->key, &op->tosign, sig);
+    err = gcry_sexp_sscan(&sig, NULL, (const char *)job->result.data, job->result.len);
+    if (err == 0)
+        err = check_signature(r, job, sig);
     if (err != 0) {
         gcry_sexp_release(sig);
         r->out.reason = "the token's signature does not fit the key that it listed";
         return gpg_error(GPG_ERR_BAD_SIGNATURE);
     }
     op->sig = sig;
+    if (op->asserted) {
+        bool verified = (op->says.flags & SK_USER_VERIFIED) != 0;
+
+        job->touched = (op->says.flags & SK_USER_PRESENT) != 0;
+        job->pin_typed &= verified;
+        job->pin_device = verified && !job->pin_typed;
+        if (!verified && (r->holder->pin == TOKEN_PIN_ALWAYS || r->v.pin == 0)) {
+            r->out.reason = "the security key signed without verifying the person";
+            return gpg_error(GPG_ERR_BAD_SIGNATURE);
+        }
+    }
     return 0;
 }
 
-static const char *explain_failure(gpg_error_t err)
+/* What only security keys answer, or mean otherwise than cards. */
+static const char *explain_security_key(gpg_error_t err)
 {
+    switch (gpg_err_code(err)) {
+    case GPG_ERR_PIN_BLOCKED:
+        return "the PIN is blocked: take the security key out and plug it in again; if that does "
+               "not "
+               "help, only a reset will, which ends its keys";
+    case GPG_ERR_NO_PIN:
+        return "a PIN is wanted and the security key has none: set one first";
+    case GPG_ERR_CARD_NOT_PRESENT:
+        return "no security key that holds the key is plugged in";
+    case GPG_ERR_BAD_SIGNATURE:
+        return "it did not sign what it was asked to: without the touch or the PIN, or by another "
+               "key";
+    case GPG_ERR_UNEXPECTED:
+        return "its middleware died";
+    case GPG_ERR_CARD:
+        return "it failed; the agent's log may tell more";
+    default:
+        return NULL;
+    }
+}
+
+static const char *explain_failure(const struct run *r, gpg_error_t err)
+{
+    const char *why =
+        r->info != NULL && strcmp(r->info->kind, "fido") == 0 ? explain_security_key(err) : NULL;
+
+    if (why != NULL)
+        return why;
     switch (gpg_err_code(err)) {
     case GPG_ERR_BAD_PIN:
         return "wrong PIN";
@@ -334,7 +390,12 @@ static gpg_error_t run_on_holder(struct run *r)
     run_fresh_deadline(r);
     err = token_run(r->holder->token, &r->w, &job);
     run_hide_notice(r);
-    r->out.pin = job.pin_typed ? "typed" : job.pin_cached ? "cached" : "none";
+    if (err == 0 && op->verb == TOKEN_SIGN)
+        err = take_signature(r, &job);
+    r->out.pin = job.pin_typed    ? "typed"
+                 : job.pin_cached ? "cached"
+                 : job.pin_device ? "device"
+                                  : "none";
     if (err != 0)
         goto out;
     if (r->want_touch && !job.touched && r->holder->touch == TOKEN_TOUCH_ALWAYS) {
@@ -342,23 +403,23 @@ static gpg_error_t run_on_holder(struct run *r)
         err = gpg_error(GPG_ERR_BAD_SIGNATURE);
         goto out;
     }
-    if (r->was_locked && !job.pin_typed && !job.touched) {
+    if (r->was_locked && !job.pin_typed && !job.pin_device && !job.touched) {
         err = run_refuse(r, GPG_ERR_LOCKED,
                          "the agent is locked and the token showed no fresh proof");
         goto out;
     }
-    if (op->verb == TOKEN_SIGN) {
-        err = take_signature(r, &job.result);
-    } else {
+    if (op->verb != TOKEN_SIGN) {
         op->result = job.result;
         job.result = BUF_INIT;
     }
-    if (err != 0)
-        goto out;
     if (job.touched)
         r->out.presence = "touch";
-    if (job.pin_typed || job.touched)
+    if (op->asserted) {
+        if (job.pin_typed || job.pin_device || job.touched)
+            hotplug_note_key_verified(r->a->hotplug, r->holder->token, r->holder->id);
+    } else if (job.pin_typed || job.touched) {
         hotplug_note_verified(r->a->hotplug, r->holder->token);
+    }
 out:
     buf_free(&job.result);
     return err;
@@ -471,7 +532,7 @@ gpg_error_t broker_operate(struct operation *op)
     run_hide_notice(&r);
 
     if (err != 0 && r.out.reason == NULL)
-        r.out.reason = explain_failure(err);
+        r.out.reason = explain_failure(&r, err);
     r.out.err = err;
     audit_err = broker_record(op, &r.v, &r.out);
     if (err == 0 && audit_err != 0) {

@@ -148,6 +148,10 @@ gpg_error_t broker_record(const struct operation *op, const struct policy_verdic
     if (strcmp(o->presence, "cached") == 0)
         json_object_set_new(j, "presence_age", json_integer(o->presence_age));
     json_object_set_new(j, "pin", json_string(o->pin));
+    if (op->asserted)
+        json_object_set_new(j, "security_key",
+                            json_pack("{s:i, s:I}", "flags", (int)op->says.flags, "counter",
+                                      (json_int_t)op->says.counter));
     if (op->detail != NULL)
         json_object_set(j, "object", op->detail);
     json_object_set_new(j, "duration_ms", json_integer(monotonic_ms() - o->started_ms));

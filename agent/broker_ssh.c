@@ -6,10 +6,12 @@
 #include "agent/limits.h"
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
+#include "agent/provider_path.h"
+#include "agent/token_lines.h"
 #include "proto/git_object.h"
-#include "proto/token_protocol.h"
 
 #include <string.h>
+#include <strings.h>
 
 /* --- listing
  * -------------------------------------------------------------------------------------------------------
@@ -44,7 +46,7 @@ static bool may_see(const struct policy_set *p, const struct origin *from,
  * certificates beside their keys. */
 static bool is_vendor_type(const struct identity *id)
 {
-    return id->key->algo == KEY_SK_ECDSA || id->key->algo == KEY_SK_ED25519;
+    return key_is_sk(id->key);
 }
 
 bool broker_list_needs_requester(struct agent *a)
@@ -207,8 +209,17 @@ static uint32_t rsa_flags(uint32_t flags, const struct signdata *d)
                                                         : flags;
 }
 
-static const char *refusal_of(const struct identity *id, const struct origin *from,
-                              const struct signdata *d)
+/* A security key that serves web sites signs the same kind of thing for them as it does here: who can have any data signed
+ * with it (over a forwarded agent, say) can log in there. */
+static bool is_unsafe_for_web(const struct agent *a, const struct key *k, const struct signdata *d)
+{
+    return key_is_sk(k) && a->websafe_allow != NULL && d->kind != SIGNDATA_USERAUTH &&
+           d->kind != SIGNDATA_SSHSIG &&
+           policy_match_list(a->websafe_allow, k->sk_application, false) != 1;
+}
+
+static const char *refusal_of(const struct agent *a, const struct identity *id,
+                              const struct origin *from, const struct signdata *d)
 {
     const char *why = NULL;
 
@@ -216,6 +227,9 @@ static const char *refusal_of(const struct identity *id, const struct origin *fr
         return "the key belongs to gpg: a signature for ssh would mix protocol families";
     if (!id->can_sign && !id->can_auth)
         return "the key cannot sign";
+    if (is_unsafe_for_web(a, id->key, d))
+        return "the security key belongs to a web application, and this could be a login there "
+               "(-O no-restrict-websafe allows it)";
     (void)destination_permitted(&id->constraints, from, d, &why);
     return why;
 }
@@ -263,10 +277,11 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
     op.dest = &dest;
     op.user = what.user;
     op.cert = what.key != NULL && what.key->cert != NULL ? what.key : NULL;
-    op.refusal = refusal_of(op.id, from, &what);
+    op.refusal = refusal_of(a, op.id, from, &what);
     err = broker_operate(&op);
     if (err == 0)
-        err = sig_to_ssh(op.id->key, op.tosign.hash, op.sig, sig);
+        err = op.asserted ? sk_sig_to_ssh(op.id->key, &op.says, op.sig, sig)
+                          : sig_to_ssh(op.id->key, op.tosign.hash, op.sig, sig);
 out:
     gcry_sexp_release(op.sig);
     gpgrt_free(op.error_text);
@@ -313,17 +328,6 @@ gpg_error_t change_init(struct change *c, struct agent *a, const struct origin *
     return destination_find(a, from, NULL, c->policy, &c->dest);
 }
 
-static gpg_error_t change_init_software(struct change *c, struct agent *a,
-                                        const struct origin *from, const char *use, struct key *key,
-                                        char *comment)
-{
-    struct token *t = hotplug_software(a->hotplug);
-    gpg_error_t err = change_init(c, a, from, use, t, key, comment);
-
-    token_unref(t);
-    return err;
-}
-
 /* As OpenSSH's agent: what a connection may not see it may not change either. */
 static const char *refusal_of_add(struct agent *a, const struct origin *from,
                                   const struct ssh_agent_msg *add)
@@ -346,44 +350,85 @@ static const char *refusal_of_add(struct agent *a, const struct origin *from,
     return "there is no room for more keys (MaxKeys in latchkey.conf): remove some with ssh-add -d";
 }
 
-static char *id_of_added(struct buf *answer)
+/* The token for a key of a security key, by the provider that the client names (ssh-agent(1) -P, -O allow-remote-pkcs11). */
+static gpg_error_t provider_token(struct agent *a, const struct origin *from, const char *provider,
+                                  struct token **out)
 {
-    const char *line = buf_cstr(answer);
-    char *id = NULL;
+    char *real = NULL;
+    gpg_error_t err = 0;
 
-    return line != NULL && field_get(line, "id", &id) == 0 ? id : NULL;
+    if (provider != NULL && strcasecmp(provider, "internal") != 0) {
+        if ((from->bind_attempted || from->extra_socket) && !a->remote_providers) {
+            gpgrt_log_info(
+                "%s: not loaded for a remote client (-O allow-remote-pkcs11 allows it)\n",
+                provider);
+            return gpg_error(GPG_ERR_FORBIDDEN);
+        }
+        err = provider_resolve(a->provider_patterns, provider, &real);
+        if (err != 0) {
+            gpgrt_log_info("%s: not loaded: %s (see -P in latchkey-agent(1))\n", provider,
+                           gpg_err_code(err) == GPG_ERR_FORBIDDEN
+                               ? "not among the paths that are allowed"
+                               : gpg_strerror(err));
+            return err;
+        }
+    }
+    *out = hotplug_security_keys(a->hotplug, real);
+    if (*out == NULL)
+        err = gpg_error(GPG_ERR_ENODEV);
+    gpgrt_free(real);
+    return err;
+}
+
+/* What a token answered to ADDKEY goes into the keyring; if it cannot, the token forgets it again. */
+static gpg_error_t keep_added(struct agent *a, struct change *c, struct ssh_agent_msg *add,
+                              gpg_error_t err)
+{
+    uint32_t life =
+        add->u.add.constraints.lifetime != 0 ? add->u.add.constraints.lifetime : a->default_life;
+    const char *line = c->op.result.len > 0 ? buf_cstr(&c->op.result) : NULL;
+    struct orphan unused = {0};
+    struct holder h = {0};
+    gpg_error_t bad = line != NULL ? key_line_holder(line, &h) : gpg_error(GPG_ERR_BAD_DATA);
+
+    h.token = c->holder.token;
+    if (err == 0)
+        err = bad;
+    if (err == 0)
+        err = keyring_add(a->keyring, &h, add->u.add.key, add->u.add.comment,
+                          &add->u.add.constraints, (int64_t)life * 1000, &unused);
+    if (err != 0 && h.id != NULL)
+        hotplug_wipe_added(a->hotplug, h.token, h.id);
+    if (unused.id != NULL)
+        hotplug_wipe_added(a->hotplug, unused.token, unused.id);
+    orphan_clear(&unused);
+    gpgrt_free(h.id);
+    return err;
 }
 
 gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ssh_agent_msg *add)
 {
-    uint32_t life =
-        add->u.add.constraints.lifetime != 0 ? add->u.add.constraints.lifetime : a->default_life;
-    char *id = NULL, *unused = NULL;
+    struct token *t = NULL;
     struct change c;
-    gpg_error_t err;
+    gpg_error_t err = 0;
 
-    err = change_init_software(&c, a, from, "import", add->u.add.key, add->u.add.comment);
+    if (key_is_sk(add->u.add.key))
+        err = provider_token(a, from, add->u.add.constraints.sk_provider, &t);
+    else
+        t = hotplug_software(a->hotplug);
+    if (err != 0)
+        return err;
+    err = change_init(&c, a, from, "import", t, add->u.add.key, add->u.add.comment);
+    token_unref(t);
     if (err != 0)
         goto out;
     c.op.verb = TOKEN_ADDKEY;
     c.op.tosign.data = add->u.add.private_part;
     c.op.refusal = refusal_of_add(a, from, add);
     err = broker_operate(&c.op);
-    if (c.op.result.len > 0)
-        id = id_of_added(&c.op.result);
-    if (err == 0 && id == NULL)
-        err = gpg_error(GPG_ERR_BAD_DATA);
-    if (err == 0)
-        err = keyring_add(a->keyring, c.holder.token, add->u.add.key, id, add->u.add.comment,
-                          &add->u.add.constraints, (int64_t)life * 1000, &unused);
-    if (err != 0 && id != NULL)
-        hotplug_wipe_added(a->hotplug, id);
-    if (unused != NULL)
-        hotplug_wipe_added(a->hotplug, unused);
+    err = keep_added(a, &c, add, err);
     hotplug_providers_reap(a->hotplug); /* it may have taken the place of a provider's last key */
 out:
-    gpgrt_free(id);
-    gpgrt_free(unused);
     change_clear(&c);
     return err;
 }
@@ -391,29 +436,29 @@ out:
 static gpg_error_t remove_identity(struct agent *a, const struct origin *from,
                                    const struct identity *id)
 {
+    struct orphan unused = {0};
+    struct token *t;
     struct change c;
-    char *unused = NULL;
     gpg_error_t err;
 
     if (!id->added)
         return gpg_error(GPG_ERR_NOT_SUPPORTED);
     /* The added half of a key that a card holds as well stands last. */
-    if (id->provided)
-        err = change_init(&c, a, from, "delete", id->holders[id->nholders - 1].token, id->key,
-                          id->comment);
-    else
-        err = change_init_software(&c, a, from, "delete", id->key, id->comment);
+    t = key_is_sk(id->key) || id->provided ? token_ref(id->holders[id->nholders - 1].token)
+                                           : hotplug_software(a->hotplug);
+    err = change_init(&c, a, from, "delete", t, id->key, id->comment);
+    token_unref(t);
     if (err == 0) {
         c.op.judge_only = true;
         err = broker_operate(&c.op);
     }
     if (err == 0)
         err = keyring_remove(a->keyring, rd_of(id->key->blob, id->key->blob_len), &unused);
-    if (err == 0 && unused != NULL)
-        hotplug_wipe_added(a->hotplug, unused);
+    if (err == 0 && unused.id != NULL)
+        hotplug_wipe_added(a->hotplug, unused.token, unused.id);
     if (id->provided)
         hotplug_providers_reap(a->hotplug);
-    gpgrt_free(unused);
+    orphan_clear(&unused);
     change_clear(&c);
     return err;
 }

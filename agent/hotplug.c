@@ -11,10 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SOFTWARE_LEARN_S    10u
-#define SOFTWARE_RESTART_MS 1000
-#define EXPIRY_LOOK_MS      5000 /* how late a key may be wiped whose life was set meanwhile */
-#define EXPIRY_WIPE_S       10u
+#define EXPIRY_LOOK_MS 5000 /* how late a key may be wiped whose life was set meanwhile */
 
 /* --- events and changes ---------------------------------------------------------------------------- */
 
@@ -86,142 +83,6 @@ void hotplug_unwatch(struct hotplug *h, int fd)
     gpgrt_free(w);
 }
 
-/* --- the software token ------------------------------------------------------------------------------ */
-
-static void on_software_eof(struct token *t, void *arg)
-{
-    hotplug_post(arg, EVENT_EOF, t, 0);
-}
-
-/* A channel a core, and one more for slow work. */
-static unsigned software_channels(void)
-{
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return n < 1 ? 2u : n > 16 ? 17u : (unsigned)n + 1;
-}
-
-static gpg_error_t start_software(struct hotplug *h, struct token **out)
-{
-    const struct token_spec spec = {.program = h->a->token_program,
-                                    .kind = "software",
-                                    .nchannels = software_channels(),
-                                    .learn_timeout_s = SOFTWARE_LEARN_S};
-    struct token *t;
-    gpg_error_t err = token_start(&spec, on_software_eof, h, &t);
-
-    if (err != 0)
-        return err;
-    err = token_learn(t, LEARN_ALL);
-    if (err != 0) {
-        token_stop(t);
-        token_unref(t);
-        return err;
-    }
-    *out = t;
-    return 0;
-}
-
-/* What was added to a dead one is gone with it. */
-static void drop_software(struct hotplug *h, struct token *t)
-{
-    const struct token_info *info = token_info_get(t);
-
-    keyring_remove_token(h->a->keyring, t);
-    if (info != NULL)
-        grants_wipe_token(h->a->grants, info->name);
-    token_info_put(info);
-    token_unref(t);
-}
-
-struct token *hotplug_software(struct hotplug *h)
-{
-    struct token *t, *old = NULL, *fresh = NULL;
-    gpg_error_t err;
-    bool soon;
-
-    pthread_mutex_lock(&h->software_mutex);
-    pthread_mutex_lock(&h->mutex);
-    t = h->software != NULL && !token_gone(h->software) ? token_ref(h->software) : NULL;
-    soon = h->stop || (h->software_started_ms != 0 &&
-                       monotonic_ms() - h->software_started_ms < SOFTWARE_RESTART_MS);
-    pthread_mutex_unlock(&h->mutex);
-    /* One that dies at once is not started over and over. */
-    if (t != NULL || soon)
-        goto out;
-    err = start_software(h, &fresh);
-    if (err != 0)
-        gpgrt_log_error("%s software: %s\n", h->a->token_program, gpg_strerror(err));
-    pthread_mutex_lock(&h->mutex);
-    old = h->software;
-    h->software = fresh;
-    h->software_started_ms = monotonic_ms();
-    t = fresh != NULL ? token_ref(fresh) : NULL;
-    hotplug_changed(h);
-    pthread_mutex_unlock(&h->mutex);
-    if (old != NULL)
-        drop_software(h, old);
-out:
-    pthread_mutex_unlock(&h->software_mutex);
-    return t;
-}
-
-static void software_ended(struct hotplug *h, struct token *t)
-{
-    bool ours;
-
-    pthread_mutex_lock(&h->mutex);
-    ours = h->software == t;
-    if (ours)
-        h->software = NULL;
-    pthread_mutex_unlock(&h->mutex);
-    if (!ours)
-        return;
-    gpgrt_log_error(
-        "the process that holds the software keys ended: they have to be added again\n");
-    drop_software(h, t);
-}
-
-static void run_on_software(struct hotplug *h, enum token_verb verb, const char *id)
-{
-    struct token *t = NULL;
-    struct token_job job = {.verb = verb, .key_id = id};
-    struct wait w;
-    gpg_error_t err;
-
-    pthread_mutex_lock(&h->mutex);
-    if (h->software != NULL)
-        t = token_ref(h->software);
-    pthread_mutex_unlock(&h->mutex);
-    if (t == NULL)
-        return;
-    err = wait_begin(h->a->waits, &w, -1, EXPIRY_WIPE_S);
-    if (err == 0) {
-        w.ignore_lock = true;
-        err = token_run(t, &w, &job);
-        wait_end(&w);
-    }
-    /* What cannot be wiped in it is wiped with it. */
-    if (err != 0 && gpg_err_code(err) != GPG_ERR_NOT_FOUND && !token_gone(t)) {
-        gpgrt_log_error("software keys cannot be wiped: %s\n", gpg_strerror(err));
-        token_fail(t);
-    }
-    buf_free(&job.result);
-    token_unref(t);
-}
-
-void hotplug_wipe_added(struct hotplug *h, const char *id)
-{
-    run_on_software(h, TOKEN_DELKEY, id);
-}
-
-void hotplug_remove_added(struct hotplug *h)
-{
-    keyring_remove_added(h->a->keyring);
-    run_on_software(h, TOKEN_DELALL, NULL);
-    providers_end_all(h);
-}
-
 /* --- keys whose life is over ------------------------------------------------------------------------- */
 
 static void *expiry_loop(void *arg)
@@ -229,17 +90,18 @@ static void *expiry_loop(void *arg)
     struct hotplug *h = arg;
     struct timespec until;
     int64_t next, at;
-    char **ids;
+    struct orphan *gone;
+    size_t n;
 
     pthread_mutex_lock(&h->mutex);
     while (!h->stop) {
         pthread_mutex_unlock(&h->mutex);
-        next = keyring_expire(h->a->keyring, &ids);
-        for (size_t i = 0; ids != NULL && ids[i] != NULL; i++) {
-            run_on_software(h, TOKEN_DELKEY, ids[i]);
-            gpgrt_free(ids[i]);
+        next = keyring_expire(h->a->keyring, &gone, &n);
+        for (size_t i = 0; i < n; i++) {
+            hotplug_wipe_added(h, gone[i].token, gone[i].id);
+            orphan_clear(&gone[i]);
         }
-        gpgrt_free(ids);
+        gpgrt_free(gone);
         hotplug_providers_reap(h);
         at = monotonic_ms() + (next >= 0 && next < EXPIRY_LOOK_MS ? next + 1 : EXPIRY_LOOK_MS);
         until = (struct timespec){.tv_sec = (time_t)(at / 1000),
@@ -274,7 +136,7 @@ static void handle_events(struct hotplug *h)
             break;
         case EVENT_EOF:
             slots_eof(h, e->token);
-            software_ended(h, e->token);
+            stores_eof(h, e->token);
             break;
         }
         token_unref(e->token);
@@ -365,7 +227,6 @@ static gpg_error_t hotplug_new(struct agent *a, struct hotplug **out)
     h->watch_fd = -1;
     h->scan_quiet_ms = INT64_MAX;
     pthread_mutex_init(&h->mutex, NULL);
-    pthread_mutex_init(&h->software_mutex, NULL);
     pthread_mutex_init(&h->revive_mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -373,6 +234,7 @@ static gpg_error_t hotplug_new(struct agent *a, struct hotplug **out)
     pthread_condattr_destroy(&attr);
     STAILQ_INIT(&h->events);
     TAILQ_INIT(&h->slots);
+    TAILQ_INIT(&h->stores);
     TAILQ_INIT(&h->past);
     TAILQ_INIT(&h->providers);
     TAILQ_INIT(&h->verified);
@@ -441,8 +303,7 @@ void hotplug_stop(struct hotplug *h)
     pthread_mutex_unlock(&h->mutex);
     poke(h->wake_fd);
     /* Ends what the expiry thread may be waiting for. */
-    if (h->software != NULL)
-        token_stop(h->software);
+    stores_stop(h);
     if (h->expiry_runs)
         pthread_join(h->expiry, NULL);
     if (h->loop_runs)
@@ -453,12 +314,10 @@ void hotplug_stop(struct hotplug *h)
     while (h->nlearning > 0)
         pthread_cond_wait(&h->settled_changed, &h->mutex);
     pthread_mutex_unlock(&h->mutex);
-    if (h->software != NULL)
-        drop_software(h, h->software);
+    stores_free(h);
     free_lists(h);
     close(h->wake_fd);
     pthread_mutex_destroy(&h->mutex);
-    pthread_mutex_destroy(&h->software_mutex);
     pthread_mutex_destroy(&h->revive_mutex);
     pthread_cond_destroy(&h->settled_changed);
     gpgrt_free(h);

@@ -23,6 +23,9 @@ void hotplug_settle_all(struct hotplug *h, int ms);
 /* The token for keys added by ssh-add, started when it does not run yet; a new reference. Started anew
  * when it died (its keys are then gone). NULL if it cannot be had. */
 struct token *hotplug_software(struct hotplug *h);
+/* The same for keys of security keys: by the MIDDLEWARE library of that (resolved) path, or by libfido2 when it is NULL.
+ * NULL also when the library is none that can be used. May take seconds. */
+struct token *hotplug_security_keys(struct hotplug *h, const char *middleware);
 
 /* PKCS#11 providers (ssh-add -s): a process each, known by the module's real path. A process that
  * dies takes no keys away: they stay listed, and it is started anew when one of them is used.
@@ -58,22 +61,24 @@ struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n);
 void hotplug_entries_free(struct hotplug_entry *e, size_t n);
 /* A token has just shown a fresh proof by PIN or touch: remember that it may unlock. */
 void hotplug_note_verified(struct hotplug *h, const struct token *t);
+/* The key with this ID, which a client added to T, has just shown one: keys that are added prove each only itself. */
+void hotplug_note_key_verified(struct hotplug *h, const struct token *t, const char *id);
 /* The KEY lines of INFO whose keys such a token of that name listed: NULL-ended, NULL if there are
  * none. Free the array alone. A listing can be copied: only a signature tells whether the keys are
  * there, too. */
 char **hotplug_verified_keys(struct hotplug *h, const struct token_info *info);
-/* Is the key with this ID among them? */
+/* Is the key with this ID among them, or was it an added one that showed a proof itself? */
 bool hotplug_key_was_verified(struct hotplug *h, const struct token_info *info, const char *id);
-/* Did any token ever show a proof? */
+/* Did any token ever show a proof? (Added keys do not count: `latchkey unlock` cannot ask them.) */
 bool hotplug_any_verified(struct hotplug *h);
 /* A new eventfd that becomes readable at the next change of the set of tokens (and at every later
  * one until it is given back): for dialogs that wait for a token. Give it back with
  * hotplug_unwatch, which closes it. */
 gpg_error_t hotplug_watch(struct hotplug *h, int *fd);
 void hotplug_unwatch(struct hotplug *h, int fd);
-/* Wipes one key in the software token: whatever its client does meanwhile, and when it cannot be
- * wiped the token is ended. */
-void hotplug_wipe_added(struct hotplug *h, const char *id);
+/* Wipes the key ID in T, a token for added keys: whatever its client does meanwhile, and when it
+ * cannot be wiped the token is ended. */
+void hotplug_wipe_added(struct hotplug *h, struct token *t, const char *id);
 /* Drops all keys added by clients (SIGUSR1, ssh-add -D). */
 void hotplug_remove_added(struct hotplug *h);
 

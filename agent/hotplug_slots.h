@@ -1,4 +1,4 @@
-/* The inside of hotplug.c, hotplug_slots.c, hotplug_provider.c, hotplug_pcsc.c and hotplug_usb.c. One thread, the loop
+/* The inside of hotplug.c, hotplug_slots.c, hotplug_added.c, hotplug_provider.c, hotplug_pcsc.c and hotplug_usb.c. One thread, the loop
  * of hotplug.c, makes every change; others read under the mutex or send events. */
 #ifndef LATCHKEY_AGENT_HOTPLUG_SLOTS_H
 #define LATCHKEY_AGENT_HOTPLUG_SLOTS_H
@@ -66,6 +66,16 @@ struct verified {
     size_t nkeys;
 };
 
+/* A token for keys that clients add. */
+struct store {
+    TAILQ_ENTRY(store) link; /* hotplug::stores */
+    char *kind, *arg;        /* of latchkey-token; constant */
+    pthread_mutex_t starting;
+    unsigned users;      /* threads that look at it now */
+    struct token *token; /* reference; NULL when there is no process */
+    int64_t started_ms;
+};
+
 enum event_kind { EVENT_LEARNT, EVENT_EOF };
 struct event {
     STAILQ_ENTRY(event) link; /* hotplug::events */
@@ -92,10 +102,8 @@ struct hotplug {
     TAILQ_HEAD(verifieds, verified) verified;
     TAILQ_HEAD(watcheds, watched) watched;
     unsigned npast, nverified, nlearning;
-    /* software */
-    pthread_mutex_t software_mutex; /* held while it is being started */
-    struct token *software;
-    int64_t software_started_ms;
+    /* ssh-add */
+    TAILQ_HEAD(stores, store) stores;
     /* ssh-add -s */
     pthread_mutex_t revive_mutex; /* one revival at a time */
     TAILQ_HEAD(providers, provider) providers;
@@ -141,6 +149,12 @@ int64_t slots_restart_due(struct hotplug *h);
 /* Is there a token whose remaining keys are being read, or could be at once? The mutex is held. */
 bool slots_rest_open(struct hotplug *h);
 void slots_free(struct hotplug *h);
+
+/* --- hotplug_added.c */
+/* A process ended: if it was a store's, what was added to it is gone. From the loop, without the mutex. */
+void stores_eof(struct hotplug *h, struct token *t);
+void stores_stop(struct hotplug *h);
+void stores_free(struct hotplug *h);
 
 /* --- hotplug_status.c */
 void status_forget_verified(struct hotplug *h);

@@ -87,6 +87,13 @@ static void verified_free(struct verified *v)
     gpgrt_free(v);
 }
 
+/* What a proof by an added key is remembered by: no token's name has a slash. The number behind the id tells only how
+ * often the key was added. */
+static char *proof_name(const struct token_info *info, const char *id)
+{
+    return gpgrt_bsprintf("%s/%.*s", info->name, (int)strcspn(id, "-"), id);
+}
+
 static struct verified *verified_new(const struct token_info *info)
 {
     struct verified *v = gpgrt_calloc(1, sizeof *v);
@@ -118,40 +125,63 @@ void status_forget_verified(struct hotplug *h)
     }
 }
 
+/* Takes over FRESH, in the place of what was known by its name. */
+static void remember(struct hotplug *h, const struct token *t, struct verified *fresh)
+{
+    struct verified *old, *last = NULL;
+    struct slot *s;
+
+    pthread_mutex_lock(&h->mutex);
+    TAILQ_FOREACH(s, &h->slots, link)
+    if (s->token == t)
+        s->proved = true;
+    old = find_verified(h, fresh->name);
+    if (old != NULL)
+        TAILQ_REMOVE(&h->verified, old, link);
+    else
+        h->nverified++;
+    TAILQ_INSERT_HEAD(&h->verified, fresh, link);
+    if (h->nverified > MAX_VERIFIED) {
+        last = TAILQ_LAST(&h->verified, verifieds);
+        TAILQ_REMOVE(&h->verified, last, link);
+        h->nverified--;
+    }
+    pthread_mutex_unlock(&h->mutex);
+    verified_free(old);
+    verified_free(last);
+}
+
 void hotplug_note_verified(struct hotplug *h, const struct token *t)
 {
     const struct token_info *info = token_info_get((struct token *)(uintptr_t)t);
-    struct verified *fresh = info != NULL ? verified_new(info) : NULL, *old, *last = NULL;
-    struct slot *s;
+    struct verified *fresh = info != NULL ? verified_new(info) : NULL;
 
-    if (fresh != NULL) {
-        pthread_mutex_lock(&h->mutex);
-        TAILQ_FOREACH(s, &h->slots, link)
-        if (s->token == t)
-            s->proved = true;
-        old = find_verified(h, info->name);
-        if (old != NULL)
-            TAILQ_REMOVE(&h->verified, old, link);
-        else
-            h->nverified++;
-        TAILQ_INSERT_HEAD(&h->verified, fresh, link);
-        if (h->nverified > MAX_VERIFIED) {
-            last = TAILQ_LAST(&h->verified, verifieds);
-            TAILQ_REMOVE(&h->verified, last, link);
-            h->nverified--;
-        }
-        pthread_mutex_unlock(&h->mutex);
-        verified_free(old);
-        verified_free(last);
-    }
+    if (fresh != NULL)
+        remember(h, t, fresh);
+    token_info_put(info);
+}
+
+void hotplug_note_key_verified(struct hotplug *h, const struct token *t, const char *id)
+{
+    const struct token_info *info = token_info_get((struct token *)(uintptr_t)t);
+    struct verified *fresh = info != NULL ? gpgrt_calloc(1, sizeof *fresh) : NULL;
+
+    if (fresh != NULL && (fresh->name = proof_name(info, id)) != NULL)
+        remember(h, t, fresh);
+    else
+        verified_free(fresh);
     token_info_put(info);
 }
 
 bool hotplug_key_was_verified(struct hotplug *h, const struct token_info *info, const char *id)
 {
-    char **lines = hotplug_verified_keys(h, info), *of_line;
-    bool good = false;
+    char **lines = hotplug_verified_keys(h, info), *of_line, *name = proof_name(info, id);
+    bool good;
 
+    pthread_mutex_lock(&h->mutex);
+    good = name != NULL && find_verified(h, name) != NULL;
+    pthread_mutex_unlock(&h->mutex);
+    gpgrt_free(name);
     for (char **line = lines; line != NULL && *line != NULL && !good; line++) {
         if (field_get(*line, "id", &of_line) != 0)
             continue;
@@ -164,10 +194,12 @@ bool hotplug_key_was_verified(struct hotplug *h, const struct token_info *info, 
 
 bool hotplug_any_verified(struct hotplug *h)
 {
-    bool any;
+    struct verified *v;
+    bool any = false;
 
     pthread_mutex_lock(&h->mutex);
-    any = !TAILQ_EMPTY(&h->verified);
+    TAILQ_FOREACH(v, &h->verified, link)
+    any |= strchr(v->name, '/') == NULL;
     pthread_mutex_unlock(&h->mutex);
     return any;
 }
@@ -233,16 +265,29 @@ static bool put_provider(struct hotplug *h, struct hotplug_entry *e, const struc
     return good;
 }
 
+static bool put_store(struct hotplug *h, struct hotplug_entry *e, struct token *t)
+{
+    const struct token_info *info = token_info_get(t);
+    bool done =
+        info != NULL && put(h, e, t, info->name, gpgrt_strdup(token_gone(t) ? "lost" : "ready"));
+
+    token_info_put(info);
+    return done;
+}
+
 struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n)
 {
     struct hotplug_entry *e;
     struct slot *s;
     struct past *p;
     struct provider *v;
+    struct store *st;
     size_t max = 1, got = 0;
 
     pthread_mutex_lock(&h->mutex);
     max += h->npast;
+    TAILQ_FOREACH(st, &h->stores, link)
+    max++;
     TAILQ_FOREACH(s, &h->slots, link)
     max++;
     TAILQ_FOREACH(v, &h->providers, link)
@@ -250,8 +295,8 @@ struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n)
     e = gpgrt_calloc(max, sizeof *e);
     if (e == NULL)
         goto out;
-    if (h->software != NULL && put(h, &e[got], h->software, "software",
-                                   gpgrt_strdup(token_gone(h->software) ? "lost" : "ready")))
+    TAILQ_FOREACH(st, &h->stores, link)
+    if (st->token != NULL && put_store(h, &e[got], st->token))
         got++;
     TAILQ_FOREACH(s, &h->slots, link)
     if (put(h, &e[got], s->token, s->name != NULL ? s->name : s->reader, slot_state_text(s)))

@@ -71,14 +71,20 @@ void keyring_remove_token(struct keyring *k, struct token *t);
  * with the token key that it certifies and is bound by all that binds that key. */
 gpg_error_t keyring_set_certificates(struct keyring *k, struct certificate_set *s);
 
-/* ssh-add. The private part went to the software token T, which answered with the key's id; the
- * entry (key may be a certificate) takes over *C (which is emptied). Replaces an entry of the same
- * blob: *UNUSED (gpgrt_free) then names the software token's key that nobody uses any more, else
- * NULL. LIFE_MS 0: for ever. GPG_ERR_TOO_MANY beyond keyring_limit, or when all entries together
- * would take more than 16 MiB. */
-gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
+/* A key in a token that no added entry uses any more. */
+struct orphan {
+    struct token *token; /* reference */
+    char *id;            /* NULL: there is none */
+};
+void orphan_clear(struct orphan *o);
+/* ssh-add. The private part went to a token, which answered with H: where the key is there and what
+ * its use takes. The entry (key may be a certificate) takes over *C (which is emptied). Replaces an
+ * entry of the same blob: *UNUSED (to be cleared) then tells which key is to be wiped. LIFE_MS 0: for
+ * ever. GPG_ERR_TOO_MANY beyond keyring_limit, or when all entries together would take more than
+ * 16 MiB. */
+gpg_error_t keyring_add(struct keyring *k, const struct holder *h, struct key *key,
                         const char *comment, struct key_constraints *c, int64_t life_ms,
-                        char **unused);
+                        struct orphan *unused);
 /* Whether that would find room: GPG_ERR_TOO_MANY, or 0. */
 gpg_error_t keyring_room(struct keyring *k, const struct key *key, const char *comment,
                          const struct key_constraints *c);
@@ -98,14 +104,13 @@ gpg_error_t keyring_add_provided(struct keyring *k, struct token *t,
 bool keyring_rests_on(struct keyring *k, const struct token *t);
 /* What rests on OLD, a process that is no more, rests on T from now on. */
 gpg_error_t keyring_swap_token(struct keyring *k, const struct token *old, struct token *t);
-/* Removes an added entry by blob; *ID (gpgrt_free) names the software token's key when no other
- * entry uses it any more, else NULL (also for keys of a provider). GPG_ERR_NOT_FOUND for unknown blobs, GPG_ERR_NOT_SUPPORTED for
- * keys that live on a token. */
-gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id);
+/* Removes an added entry by blob; *O (to be cleared) tells whether its key is to be wiped; keys of a
+ * provider never are. * GPG_ERR_NOT_FOUND for unknown blobs, GPG_ERR_NOT_SUPPORTED for keys that live on a token. */
+gpg_error_t keyring_remove(struct keyring *k, struct rd blob, struct orphan *o);
 /* Removes all added entries. */
 void keyring_remove_added(struct keyring *k);
-/* Removes entries whose life is over; IDS (NULL-ended, freed with free_strv by the caller) are keys
- * of the software token that nobody uses any more. Returns ms until the next one ends, -1: none. */
-int64_t keyring_expire(struct keyring *k, char ***ids);
+/* Removes entries whose life is over; the N of *GONE (each to be cleared, the array freed) are keys that nobody uses any
+ * more. Returns ms until the next one ends, -1: none. */
+int64_t keyring_expire(struct keyring *k, struct orphan **gone, size_t *n);
 
 #endif

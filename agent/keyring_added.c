@@ -82,34 +82,40 @@ static bool id_is_used(struct keyring *k, const struct token *t, const char *id)
     return false;
 }
 
-/* Drops A; gives the id of its key if nobody uses that any more. */
-static char *drop_added(struct keyring *k, struct added *a)
+void orphan_clear(struct orphan *o)
+{
+    token_unref(o->token);
+    gpgrt_free(o->id);
+    *o = (struct orphan){0};
+}
+
+/* Drops A; *O gets its key if nobody uses that any more. */
+static void drop_added(struct keyring *k, struct added *a, struct orphan *o)
 {
     struct node *n = keyring_node_ref(a->node);
     const struct holder *h = &n->id.holders[0];
-    char *unused = NULL;
 
+    *o = (struct orphan){0};
     keyring_added_drop(k, a);
-    if (!n->id.provided && !id_is_used(k, h->token, h->id))
-        unused = gpgrt_strdup(h->id);
+    if (!n->id.provided && !id_is_used(k, h->token, h->id) && (o->id = gpgrt_strdup(h->id)) != NULL)
+        o->token = token_ref(h->token);
     keyring_node_unref(n);
-    return unused;
 }
 
-gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
+gpg_error_t keyring_add(struct keyring *k, const struct holder *h, struct key *key,
                         const char *comment, struct key_constraints *c, int64_t life_ms,
-                        char **unused)
+                        struct orphan *unused)
 {
-    const struct holder h = {.id = (char *)(uintptr_t)id, .touch = TOKEN_TOUCH_NEVER};
     struct added *a = gpgrt_calloc(1, sizeof *a), *old;
     struct node *n = NULL;
     gpg_error_t err;
 
+    *unused = (struct orphan){0};
     if (a == NULL)
         return gpg_error_from_syserror();
     err = keyring_node_new(key, comment, &n);
     if (err == 0)
-        err = keyring_node_add_holder(n, &h, t);
+        err = keyring_node_add_holder(n, h, h->token);
     if (err != 0)
         goto fail;
     n->id.family = FAMILY_SSH;
@@ -132,7 +138,8 @@ gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, con
         TAILQ_INSERT_TAIL(&k->added, a, link);
     k->nadded++;
     k->added_size += a->size;
-    *unused = old != NULL ? drop_added(k, old) : NULL;
+    if (old != NULL)
+        drop_added(k, old, unused);
     err = keyring_rebuild(k);
     pthread_mutex_unlock(&k->mutex);
     return err;
@@ -142,18 +149,19 @@ fail:
     return err;
 }
 
-gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id)
+gpg_error_t keyring_remove(struct keyring *k, struct rd blob, struct orphan *o)
 {
     struct added *a;
     gpg_error_t err = 0;
 
+    *o = (struct orphan){0};
     pthread_mutex_lock(&k->mutex);
     a = find_added(k, blob);
     if (a == NULL) {
         err = gpg_error(keyring_find_blob(&k->now->pub, blob) != NULL ? GPG_ERR_NOT_SUPPORTED
                                                                       : GPG_ERR_NOT_FOUND);
     } else {
-        *id = drop_added(k, a);
+        drop_added(k, a, o);
         if (keyring_rebuild(k) != 0)
             err = gpg_error(GPG_ERR_ENOMEM);
     }
@@ -285,36 +293,34 @@ void keyring_remove_added(struct keyring *k)
     pthread_mutex_unlock(&k->mutex);
 }
 
-/* Drops one expired entry; *ID gets its key's id if nobody uses it any more. False: there is none. */
-static bool expire_one(struct keyring *k, int64_t now, char **id)
+/* Drops one expired entry. False: there is none. */
+static bool expire_one(struct keyring *k, int64_t now, struct orphan *o)
 {
     struct added *a;
 
-    *id = NULL;
     TAILQ_FOREACH(a, &k->added, link)
     if (keyring_node_expired(a->node, now))
         break;
     if (a == NULL)
         return false;
-    *id = drop_added(k, a);
+    drop_added(k, a, o);
     return true;
 }
 
-int64_t keyring_expire(struct keyring *k, char ***ids)
+int64_t keyring_expire(struct keyring *k, struct orphan **gone, size_t *n)
 {
     int64_t now = monotonic_ms(), next = INT64_MAX;
-    char **list = NULL, **more, *id;
+    struct orphan *list;
     struct added *a;
-    size_t n = 0;
     bool any = false;
 
+    *n = 0;
     pthread_mutex_lock(&k->mutex);
     list = gpgrt_calloc(k->nadded + 1, sizeof *list);
-    more = list;
-    while (more != NULL && expire_one(k, now, &id)) {
+    while (list != NULL && expire_one(k, now, &list[*n])) {
         any = true;
-        if (id != NULL)
-            list[n++] = id;
+        if (list[*n].id != NULL)
+            ++*n;
     }
     TAILQ_FOREACH(a, &k->added, link)
     if (a->node->id.expires_ms != 0 && a->node->id.expires_ms < next)
@@ -322,6 +328,6 @@ int64_t keyring_expire(struct keyring *k, char ***ids)
     if (any)
         (void)keyring_rebuild(k);
     pthread_mutex_unlock(&k->mutex);
-    *ids = list;
+    *gone = list;
     return next == INT64_MAX ? -1 : next > now ? next - now : 0;
 }

@@ -265,9 +265,10 @@ static gpg_error_t go_to_background(const struct options *o, const char *path, p
 static int run(const struct options *o)
 {
     struct agent a = {.default_life = o->life,
+                      .started = time(NULL),
                       .provider_patterns = o->providers,
                       .remote_providers = o->remote_providers,
-                      .started = time(NULL)};
+                      .websafe_allow = o->websafe_allow};
     struct instance in = {0};
     struct server *server = NULL;
     struct signals *signals = NULL;

@@ -27,7 +27,9 @@ struct operation {
     const char *refusal;  /* refuse for this reason whatever the policy says; NULL: none */
     struct tosign tosign; /* .data is the token's input for other verbs too */
     /* result */
-    gcry_sexp_t sig;   /* TOKEN_SIGN; owned by the caller */
+    gcry_sexp_t sig; /* TOKEN_SIGN; owned by the caller */
+    bool asserted;   /* by a security key, which says: */
+    struct sk_assertion says;
     struct buf result; /* other verbs: what the token answered; owned by the caller. TOKEN_ADDKEY:
                           set after errors too once the token has the key, for it to be wiped */
     char *error_text;  /* for people, when it failed; owned by the caller */
@@ -75,7 +77,7 @@ struct outcome {
     const char *reason;    /* why refused or failed, or NULL */
     const char *presence;  /* "touch", "dialog", "cached", "none" */
     unsigned presence_age; /* cached: seconds */
-    const char *pin;       /* "typed", "cached", "none" */
+    const char *pin;       /* "typed", "cached", "device", "none" */
     const char *token;     /* name of the token that did it, or NULL */
     bool soft;             /* that token's keys are in software */
     int64_t started_ms;

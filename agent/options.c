@@ -24,10 +24,12 @@ static const char usage[] =
     "  -D               stay in the foreground\n"
     "  -d               the same, and log to standard error\n"
     "  -k               end the agent that $SSH_AGENT_PID names\n"
-    "  -P PATTERNS      paths from which ssh-add -s may load providers\n"
+    "  -P PATTERNS      paths from which ssh-add -s and -S may load providers\n"
     "                   (default: " PROVIDER_PATTERNS ")\n"
     "  -O allow-remote-pkcs11\n"
     "                   also for connections that are bound to a host\n"
+    "  -O no-restrict-websafe\n"
+    "                   security keys of web applications sign any data\n"
     "  -t LIFE          life of added keys (90, 10m, 1h ..)\n"
     "  -u, -uu          remove the sockets that killed agents left behind, those of other hosts\n"
     "                   in a shared home directory too, and end\n"
@@ -125,9 +127,25 @@ static gpg_error_t complain(const char *what)
     return gpg_error(GPG_ERR_SYNTAX);
 }
 
+/* ssh-agent(1) -O; false: there is none of that name. */
+static bool take_extra(const char *s, struct options *o)
+{
+    static const char allow[] = "websafe-allow=";
+
+    if (strcmp(s, "no-restrict-websafe") == 0)
+        o->websafe_allow = NULL;
+    else if (strcmp(s, "allow-remote-pkcs11") == 0)
+        o->remote_providers = true;
+    else if (strncmp(s, allow, sizeof allow - 1) == 0)
+        o->websafe_allow = s + sizeof allow - 1;
+    else
+        return false;
+    return true;
+}
+
 gpg_error_t options_parse(int argc, char **argv, const char *shell, struct options *out)
 {
-    struct options o = {.mode = MODE_FORK, .csh = is_csh(shell)};
+    struct options o = {.mode = MODE_FORK, .csh = is_csh(shell), .websafe_allow = "ssh:*"};
     bool csh = false, sh = false;
     int opt;
 
@@ -184,9 +202,7 @@ gpg_error_t options_parse(int argc, char **argv, const char *shell, struct optio
             o.providers = optarg;
             break;
         case 'O':
-            if (strcmp(optarg, "allow-remote-pkcs11") == 0)
-                o.remote_providers = true;
-            else if (strcmp(optarg, "no-restrict-websafe") != 0)
+            if (!take_extra(optarg, &o))
                 return refuse('O', optarg, "there is no such option");
             break;
         case 'E': /* fingerprints are shown as SHA-256 only */

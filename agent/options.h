@@ -20,13 +20,14 @@ enum agent_mode {
 
 struct options {
     enum agent_mode mode;
-    bool csh;              /* variables in csh's syntax */
-    const char *socket;    /* -a, NULL: default */
-    unsigned life;         /* -t, seconds; 0 none */
-    const char *providers; /* -P: patterns of allowed provider paths, NULL: default */
-    bool remote_providers; /* -O allow-remote-pkcs11 */
-    bool keep_stale;       /* -U */
-    bool any_host;         /* -uu */
+    bool csh;                  /* variables in csh's syntax */
+    const char *socket;        /* -a, NULL: default */
+    unsigned life;             /* -t, seconds; 0 none */
+    const char *providers;     /* -P: patterns of allowed provider paths, NULL: default */
+    bool remote_providers;     /* -O allow-remote-pkcs11 */
+    const char *websafe_allow; /* "ssh:*", -O websafe-allow=LIST, or NULL: -O no-restrict-websafe */
+    bool keep_stale;           /* -U */
+    bool any_host;             /* -uu */
     const char *log_file;
     unsigned verbose;
     char **command; /* MODE_COMMAND: NULL-ended, into argv */

@@ -379,7 +379,10 @@ static gpg_error_t take_results(struct job *j, struct token_job *out)
     j->result = BUF_INIT;
     out->pin_typed = j->pin_typed;
     out->pin_cached = j->pin_cached;
+    out->pin_device = j->pin_device;
     out->touched = j->touched;
+    out->asserted = j->asserted;
+    out->says = j->says;
     return 0;
 }
 

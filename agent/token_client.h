@@ -31,8 +31,8 @@ struct token_info {
 
 struct token_spec {
     const char *program; /* path of latchkey-token */
-    const char *kind;    /* "software", "pcsc", "pkcs11" */
-    const char *arg;     /* reader name, module path or NULL */
+    const char *kind;    /* "software", "pcsc", "pkcs11", "fido", "sk" */
+    const char *arg;     /* reader name, module path .. or NULL */
     unsigned nchannels;
     unsigned learn_timeout_s; /* give up on a process that does not answer */
 };
@@ -100,7 +100,9 @@ struct token_job {
     /* out */
     struct buf
         result; /* SIGN: canonical sig-val; DECRYPT: octets (secure); ADDKEY: the KEY line's text */
-    bool pin_typed, pin_cached, touched; /* from SHOWN */
+    bool pin_typed, pin_cached, pin_device, touched; /* from SHOWN */
+    bool asserted; /* SAYS is what a security key claims to have signed */
+    struct sk_assertion says;
 };
 
 /* Runs J on T: queues it (what wipes goes first), waits with W (whose deadline and cancellation apply), gives results. The

@@ -86,17 +86,25 @@ static gpg_error_t on_shown_line(struct channel *ch, const char *rest)
 {
     struct job *j = ch->job;
     char *pin;
-    long touch;
+    long touch, flags, counter;
     gpg_error_t err;
 
     if ((err = field_get(rest, "pin", &pin)) != 0)
         return err;
     j->pin_typed = pin != NULL && strcmp(pin, "typed") == 0;
     j->pin_cached = pin != NULL && strcmp(pin, "cached") == 0;
+    j->pin_device = pin != NULL && strcmp(pin, "device") == 0;
     gpgrt_free(pin);
-    if ((err = field_get_int(rest, "touch", 0, &touch)) != 0)
+    if ((err = field_get_int(rest, "touch", 0, &touch)) != 0 ||
+        (err = field_get_int(rest, "flags", -1, &flags)) != 0 ||
+        (err = field_get_int(rest, "counter", -1, &counter)) != 0)
         return err;
+    if (flags < -1 || flags > 0xff || counter < -1 || counter > 0xffffffffL)
+        return gpg_error(GPG_ERR_ERANGE);
     j->touched = touch == 1;
+    j->asserted = flags >= 0 && counter >= 0;
+    if (j->asserted)
+        j->says = (struct sk_assertion){.flags = (uint8_t)flags, .counter = (uint32_t)counter};
     return 0;
 }
 

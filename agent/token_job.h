@@ -40,7 +40,8 @@ struct job {
     char *token_line; /* LEARN */
     char **key_lines; /* LEARN, ADDKEY; NULL-ended */
     size_t nkeys;
-    bool pin_typed, pin_cached, touched;
+    bool pin_typed, pin_cached, pin_device, touched, asserted;
+    struct sk_assertion says;
 };
 
 struct channel {

@@ -178,18 +178,28 @@ static gpg_error_t get_key(const char *line, struct key **out)
 {
     struct buf b = BUF_INIT;
     gcry_sexp_t sexp = NULL;
-    char *pub = NULL;
+    struct key *plain = NULL;
+    char *pub = NULL, *application = NULL;
     bool ecdh;
     gpg_error_t err;
 
-    if ((err = field_get(line, "pub", &pub)) != 0 || (err = get_flag(line, "ecdh", &ecdh)) != 0)
+    if ((err = field_get(line, "pub", &pub)) != 0 || (err = get_flag(line, "ecdh", &ecdh)) != 0 ||
+        (err = get_text(line, "sk", &application)) != 0)
         goto out;
     err = pub != NULL ? b64_decode(pub, strlen(pub), &b) : gpg_error(GPG_ERR_NO_PUBKEY);
     if (err == 0)
         err = gcry_sexp_new(&sexp, b.data, b.len, 0);
     if (err == 0)
-        err = key_from_sexp(sexp, ecdh, out);
+        err = key_from_sexp(sexp, ecdh, &plain);
+    if (err == 0 && application != NULL) {
+        err = key_with_application(plain, application, out);
+    } else if (err == 0) {
+        *out = plain;
+        plain = NULL;
+    }
 out:
+    key_unref(plain);
+    gpgrt_free(application);
     gpgrt_free(pub);
     gcry_sexp_release(sexp);
     buf_free(&b);
@@ -241,7 +251,7 @@ out:
     return err;
 }
 
-static gpg_error_t get_holder(const char *line, struct holder *h)
+gpg_error_t key_line_holder(const char *line, struct holder *h)
 {
     static const struct choice touches[] = {{"unknown", TOKEN_TOUCH_UNKNOWN},
                                             {"never", TOKEN_TOUCH_NEVER},
@@ -300,7 +310,7 @@ gpg_error_t key_line_parse(const char *line, const struct token_info *info, stru
 
     if ((err = get_key(line, &k.id.key)) != 0 || (err = get_caps(line, &k.id)) != 0 ||
         (err = get_choice(line, "family", families, FAMILY_SSH, &family)) != 0 ||
-        (err = get_openpgp(line, &k.id)) != 0 || (err = get_holder(line, &k.holder)) != 0 ||
+        (err = get_openpgp(line, &k.id)) != 0 || (err = key_line_holder(line, &k.holder)) != 0 ||
         (err = get_comment(line, info, k.holder.id, &k.id.comment)) != 0)
         goto out;
     k.id.family = (enum key_family)family;

@@ -19,6 +19,8 @@ struct key_line {
 };
 gpg_error_t key_line_parse(const char *line, const struct token_info *info, struct key_line *out);
 void key_line_clear(struct key_line *k);
+/* Only what the line says of the slot, as the answer to ADDKEY: H (zero) without token; its id is H's to free. */
+gpg_error_t key_line_holder(const char *line, struct holder *h);
 
 /* The slot's name for people and for TOKEN/SLOT: "sig", "auth", "dec"; ID itself elsewhere. */
 const char *slot_name(const char *id);

@@ -20,6 +20,8 @@ gpg_error_t driver_put_key(struct buf *line, const char *id, const struct key *k
         field_put(line, "pub", pub);
         if (k->algo == KEY_ECDH)
             field_put_int(line, "ecdh", 1);
+        if (key_is_sk(k))
+            field_put(line, "sk", k->sk_application);
         field_put(line, "caps", caps);
         field_put(line, "family", family);
         err = buf_err(line);

@@ -32,7 +32,9 @@ struct driver_op {
     bool drop, want_touch;
     const struct driver_io *io;
     /* out: what was shown for it */
-    bool pin_typed, pin_cached, touched;
+    bool pin_typed, pin_cached, pin_device, touched;
+    bool asserted; /* SAYS is what a security key signed with it */
+    struct sk_assertion says;
 };
 
 struct driver {
@@ -61,10 +63,10 @@ struct driver {
 
 /* NULL-ended table of all drivers: main.c. */
 extern const struct driver *const drivers[];
-extern const struct driver driver_software, driver_pcsc, driver_pkcs11;
+extern const struct driver driver_software, driver_pcsc, driver_pkcs11, driver_fido, driver_sk;
 
-/* Appends the fields of a KEY line that follow from the key itself: id=, pub=, and what CAPS ("s", "e", "a") and FAMILY
- * say. */
+/* Appends the fields of a KEY line that follow from the key itself: id=, pub=, sk=, and what CAPS ("s", "e", "a") and
+ * FAMILY say. */
 gpg_error_t driver_put_key(struct buf *line, const char *id, const struct key *k, const char *caps,
                            const char *family);
 

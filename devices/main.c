@@ -1,5 +1,6 @@
 /* latchkey-token: one process for one interface of a token. */
 #include "devices/key_memory.h"
+#include "devices/sk_helper.h"
 #include "devices/token_server.h"
 #include "devices/watch_pcsc.h"
 
@@ -22,7 +23,8 @@
 /* Some hundreds of software keys; beyond that libgcrypt goes on in memory that is not locked. */
 #define SECURE_MEMORY 1048576
 
-const struct driver *const drivers[] = {&driver_software, &driver_pcsc, &driver_pkcs11, NULL};
+const struct driver *const drivers[] = {&driver_software, &driver_pcsc, &driver_pkcs11,
+                                        &driver_fido,     &driver_sk,   NULL};
 
 static void usage(FILE *f)
 {
@@ -84,6 +86,8 @@ int main(int argc, char **argv)
     }
     if (kind != NULL && strcmp(kind, "watch-pcsc") == 0)
         return watch_pcsc_run() == 0 ? 0 : 1;
+    if (kind != NULL && strcmp(kind, "sk-helper") == 0 && arg != NULL)
+        return sk_helper_main(arg);
     for (size_t i = 0; kind != NULL && drivers[i] != NULL; i++) {
         if (strcmp(drivers[i]->kind, kind) != 0 || drivers[i]->wants_arg != (arg != NULL) ||
             n == 0 || n > 64)

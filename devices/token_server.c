@@ -121,10 +121,14 @@ static gpg_error_t tell_shown(struct channel *c, const struct driver_op *op)
     struct buf line = BUF_INIT;
     gpg_error_t err;
 
-    if (op->pin_typed || op->pin_cached)
-        field_put(&line, "pin", op->pin_typed ? "typed" : "cached");
+    if (op->pin_typed || op->pin_cached || op->pin_device)
+        field_put(&line, "pin", op->pin_typed ? "typed" : op->pin_cached ? "cached" : "device");
     if (op->touched)
         field_put_int(&line, "touch", 1);
+    if (op->asserted) {
+        field_put_int(&line, "flags", op->says.flags);
+        field_put_int(&line, "counter", (long)op->says.counter);
+    }
     err = send_status(c, "SHOWN", &line);
     buf_free(&line);
     return err;

@@ -11,6 +11,8 @@ const char policy_tail[] = "Match use raw token software,pkcs11 client */ssh-add
                            "    Confirm  yes\n"
                            "Match token software,pkcs11\n"
                            "    Touch    none\n"
+                           "Match token fido use import,delete\n"
+                           "    Touch    none\n"
                            "Match all\n"
                            "    Touch    cached 15s\n"
                            "    StandIn  confirm\n"

@@ -327,6 +327,31 @@ gpg_error_t key_from_sexp(gcry_sexp_t sexp, bool ecdh, struct key **out)
     return err;
 }
 
+gpg_error_t key_with_application(const struct key *k, const char *application, struct key **out)
+{
+    enum key_algo algo = k->algo == KEY_ED25519 ? KEY_SK_ED25519 : KEY_SK_ECDSA;
+    struct key_numbers num = {.application = rd_of(application, strlen(application))};
+    struct buf q = BUF_INIT;
+    gpg_error_t err;
+
+    if (k->cert != NULL || (k->algo != KEY_ED25519 && k->algo != KEY_ECDSA))
+        return gpg_error(GPG_ERR_PUBKEY_ALGO);
+    num.curve = curve_by_name(k->curve);
+    if (ssh_type_for(algo, num.curve) == NULL)
+        return gpg_error(GPG_ERR_INV_CURVE);
+    err = sexp_param(k->sexp, "q", &q);
+    if (err == 0) {
+        num.q = buf_rd(&q);
+        if (num.curve->form != CURVE_WEIERSTRASS) { /* the marker in front of the point */
+            num.q.p++;
+            num.q.n--;
+        }
+        err = key_make(algo, &num, out);
+    }
+    buf_free(&q);
+    return err;
+}
+
 /* --- life
  * --------------------------------------------------------------------------------------------------
  */

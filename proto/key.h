@@ -66,11 +66,18 @@ gpg_error_t key_from_text(const char *line, struct key **out, char **comment);
 /* From numbers: unsigned big-endian n, e; curve name and point (04‖x‖y, or 32 raw octets for 25519 curves). */
 gpg_error_t key_from_rsa(struct rd n, struct rd e, struct key **out);
 gpg_error_t key_from_point(const char *curve, struct rd point, bool ecdh, struct key **out);
+/* The security key (PROTOCOL.u2f) that holds the plain key K on NIST P-256 or Ed25519 for APPLICATION, as a new key. */
+gpg_error_t key_with_application(const struct key *k, const char *application, struct key **out);
 /* The plain key inside a certificate, as a new reference (a plain key gives itself). */
 gpg_error_t key_plain(struct key *k, struct key **out);
 
 struct key *key_ref(struct key *k);
 void key_unref(struct key *k); /* NULL is fine */
+/* Held by a FIDO token: its signatures carry flags and a counter. */
+static inline bool key_is_sk(const struct key *k)
+{
+    return k->algo == KEY_SK_ECDSA || k->algo == KEY_SK_ED25519;
+}
 
 /* Same plain public key (certificate or not, ssh form or not). */
 bool key_same(const struct key *a, const struct key *b);
@@ -113,8 +120,22 @@ gpg_error_t sig_to_openpgp(const struct key *k, gcry_sexp_t sig, struct buf *b);
  * ssh-rsa. Sk signatures are GPG_ERR_UNSUPPORTED_ALGORITHM here. */
 gpg_error_t ssh_sig_verify(const struct key *k, struct rd message, struct rd sigblob,
                            bool allow_sha1);
+/* What a security key says with each signature (PROTOCOL.u2f; WebAuthn 6.1). */
+struct sk_assertion {
+    uint8_t flags; /* SK_* */
+    uint32_t counter;
+};
+#define SK_USER_PRESENT  0x01u
+#define SK_USER_VERIFIED 0x04u
+/* Verifies SIG by the security key K over its application, what it says, and MESSAGE; GPG_ERR_BAD_SIGNATURE when it does
+ * not hold. Which flags are wanted is the caller's concern. */
+gpg_error_t sk_sig_check(const struct key *k, struct rd message, const struct sk_assertion *says,
+                         gcry_sexp_t sig);
+/* Appends the SSH signature blob of such a signature to B. */
+gpg_error_t sk_sig_to_ssh(const struct key *k, const struct sk_assertion *says, gcry_sexp_t sig,
+                          struct buf *b);
 /* Which digest a signing request asks for: RSA by SSH_AGENT_RSA_SHA2_* flags (256 wins when both are set, none is
- * SHA-1), ECDSA by curve, 0 (the message itself) for Ed25519. */
+ * SHA-1), ECDSA by curve, 0 (the message itself) for Ed25519 and security keys. */
 int ssh_sign_hash(const struct key *k, uint32_t flags);
 /* Hashes MESSAGE with HASH into DIGEST (room for 64), or, for HASH 0, refers to MESSAGE itself. T's data points into
  * DIGEST or MESSAGE. */

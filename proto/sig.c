@@ -146,7 +146,7 @@ static gpg_error_t put_ssh_pair(const struct key *k, struct rd r, struct rd s, s
     buf_put_cstring(b, ssh_type_of(k)->name);
     start = b->len;
     buf_put_u32(b, 0);
-    if (k->algo == KEY_ECDSA) {
+    if (k->algo == KEY_ECDSA || k->algo == KEY_SK_ECDSA) {
         buf_put_mpint(b, r.p, r.n);
         buf_put_mpint(b, s.p, s.n);
     } else {
@@ -162,29 +162,53 @@ static gpg_error_t put_ssh_pair(const struct key *k, struct rd r, struct rd s, s
     return buf_err(b);
 }
 
+static gpg_error_t put_ssh_sexp_pair(const struct key *k, gcry_sexp_t sig, struct buf *b)
+{
+    struct buf r = BUF_INIT, s = BUF_INIT;
+    gpg_error_t err = sexp_param(sig, "r", &r);
+
+    if (err == 0)
+        err = sexp_param(sig, "s", &s);
+    if (err == 0)
+        err = put_ssh_pair(k, buf_rd(&r), buf_rd(&s), b);
+    buf_free(&r);
+    buf_free(&s);
+    return err;
+}
+
 gpg_error_t sig_to_ssh(const struct key *k, int hash, gcry_sexp_t sig, struct buf *b)
 {
-    struct buf r = BUF_INIT, s = BUF_INIT, whole = BUF_INIT;
+    struct buf whole = BUF_INIT;
     gpg_error_t err;
 
     if (k->plain == NULL || (k->algo != KEY_RSA && k->algo != KEY_ECDSA && k->algo != KEY_ED25519 &&
                              k->algo != KEY_DSA))
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
-    if (k->algo == KEY_RSA) {
-        err = put_ssh_rsa(k, hash, sig, &whole);
-    } else {
-        err = sexp_param(sig, "r", &r);
-        if (err == 0)
-            err = sexp_param(sig, "s", &s);
-        if (err == 0)
-            err = put_ssh_pair(k, buf_rd(&r), buf_rd(&s), &whole);
-    }
+    err =
+        k->algo == KEY_RSA ? put_ssh_rsa(k, hash, sig, &whole) : put_ssh_sexp_pair(k, sig, &whole);
     if (err == 0) {
         buf_put_rd(b, buf_rd(&whole));
         err = buf_err(b);
     }
-    buf_free(&r);
-    buf_free(&s);
+    buf_free(&whole);
+    return err;
+}
+
+gpg_error_t sk_sig_to_ssh(const struct key *k, const struct sk_assertion *says, gcry_sexp_t sig,
+                          struct buf *b)
+{
+    struct buf whole = BUF_INIT;
+    gpg_error_t err;
+
+    if (!key_is_sk(k))
+        return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
+    err = put_ssh_sexp_pair(k, sig, &whole);
+    if (err == 0) {
+        buf_put_rd(b, buf_rd(&whole));
+        buf_put_u8(b, says->flags);
+        buf_put_u32(b, says->counter);
+        err = buf_err(b);
+    }
     buf_free(&whole);
     return err;
 }

@@ -5,6 +5,9 @@
  *   KIND "software"                    keys in memory, added by ADDKEY
  *   KIND "pcsc" ARG = reader name      one PC/SC reader and its card's applications
  *   KIND "pkcs11" ARG = absolute path  one PKCS#11 module, loaded by LOAD or at first use
+ *   KIND "fido" ARG = "hid"            keys of security keys, added by ADDKEY; by libfido2 on whatever FIDO devices are there
+ *                     "emulator=SOCKET[,SOCKET..]"   or on these emulators only
+ *   KIND "sk" ARG = path               the same by a middleware library of OpenSSH's sk-api.h
  *   KIND "watch-pcsc"                  no channels: prints reader events (see TOKEN_WATCH_*) to descriptor 3
  * Descriptors: 3 .. 3+N-1 are connected AF_UNIX stream sockets, one Assuan channel each; 3+N is the read end of a pipe:
  * five octets, a channel k and a number n (big-endian), cancel the command job=n of channel k, whether it has come, runs or
@@ -21,23 +24,24 @@
  *                           ssh, keys of other families may be left out to save time; more=1 then tells so.
  *   SIGN key=ID use=U hash=N pin-age=S [drop=1] [touch=1]
  *                           INQUIRE DATA gets the digest (hash = libgcrypt's number) or, hash=0, the message.
- *                           Answer: data lines with a canonical (sig-val ..), after one SHOWN status line.
+ *                           Answer: data lines with a canonical (sig-val ..), after one SHOWN status line. A security
+ *                           key gets the message and signs what PROTOCOL.u2f says.
  *   DECRYPT key=ID pin-age=S [drop=1] [touch=1]
  *                           INQUIRE DATA gets a canonical (enc-val ..); answer: for RSA the decrypted octets, for ECDH
  *                           the shared point or x coordinate; after one SHOWN line.
  *   VERIFY [ref=81|82|83] pin-age=S
  *                           a PIN verification by itself (unlock); SHOWN line.
  *   FORGET                  wipe the cached PIN, log the card out (best effort), forget presence.
- *   ADDKEY comment=C        software only: INQUIRE KEY gets the private part of ADD_IDENTITY (PROTOCOL.agent) in
+ *   ADDKEY comment=C        software, fido, sk: INQUIRE KEY gets the private part of ADD_IDENTITY (PROTOCOL.agent) in
  *                           confidential mode; answers a KEY status line, with an id of its own even if the key was added before.
- *   DELKEY key=ID | DELALL  software only.
+ *   DELKEY key=ID | DELALL  the same kinds.
  *   LOAD pin-age=S [drop=1] pkcs11 only: loads the module; INQUIRE GIVENPIN gets the PIN that came with ssh-add -s (it
  *                           may be empty) in confidential mode. Until then LEARN tells no keys. SHOWN line.
  *
  * Arguments:
  *   job      the command's number on its channel, with every verb: for cancelling
  *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex and a number (software),
- *            keygrip in hex (pkcs11)
+ *            keygrip in hex (pkcs11), SHA-256 of the key in hex and a number (fido, sk)
  *   use      text of the use for the driver's log only
  *   pin-age  greatest age in seconds of the PIN verification that may serve; -1: any age since the last FORGET;
  *            0: typed for this operation
@@ -58,12 +62,14 @@
  *         [tries=A/B/C] [counter=N] [aid=HEX] [more=1] [factory=..] [soft=1: keys in software, whatever the kind]
  *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
- *       [slow=1] [comment=C]
+ *       [slow=1] [comment=C] [sk=APPLICATION]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
- *         before each use (forced signature PIN); "once": until reset; "none": no PIN.
+ *         before each use (forced signature PIN); "once": until reset; "none": no PIN. sk: a
+ *         security key for that application; pub is the key on its curve.
  *   TOUCH wait | TOUCH done a touch is being waited for now / no longer (pkcs11: a PIN on the reader's keypad)
- *   SHOWN [pin=typed|cached] [touch=1]
- *                           what was shown for this operation; touch=1 only if the token enforced one just now
+ *   SHOWN [pin=typed|cached|device] [touch=1] [flags=N counter=N]
+ *                           what was shown for this operation; touch=1 only if the token enforced one just now; pin=device:
+ *                           the token itself verified the person. flags, counter: what a security key signed with it
  */
 #ifndef LATCHKEY_PROTO_TOKEN_PROTOCOL_H
 #define LATCHKEY_PROTO_TOKEN_PROTOCOL_H

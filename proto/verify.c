@@ -239,7 +239,7 @@ gpg_error_t ssh_sig_verify(const struct key *k, struct rd message, struct rd sig
     struct rd type, value;
     int hash;
 
-    if (k->plain == NULL || k->algo == KEY_SK_ECDSA || k->algo == KEY_SK_ED25519)
+    if (k->plain == NULL || key_is_sk(k))
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
     if (rd_string(&sigblob, &type) != 0 || rd_string(&sigblob, &value) != 0 ||
         rd_end(&sigblob) != 0)
@@ -249,32 +249,59 @@ gpg_error_t ssh_sig_verify(const struct key *k, struct rd message, struct rd sig
     return verify_value(k, hash, message, value);
 }
 
+/* What a security key signs: the application's hash, what it says, the message's hash. */
+static gpg_error_t sk_signed_data(const struct key *k, struct rd message,
+                                  const struct sk_assertion *says, struct buf *out)
+{
+    uint8_t digest[32];
+
+    gcry_md_hash_buffer(GCRY_MD_SHA256, digest, k->sk_application, strlen(k->sk_application));
+    buf_put(out, digest, sizeof digest);
+    buf_put_u8(out, says->flags);
+    buf_put_u32(out, says->counter);
+    gcry_md_hash_buffer(GCRY_MD_SHA256, digest, message.p, message.n);
+    buf_put(out, digest, sizeof digest);
+    return buf_err(out);
+}
+
+gpg_error_t sk_sig_check(const struct key *k, struct rd message, const struct sk_assertion *says,
+                         gcry_sexp_t sig)
+{
+    struct buf data = BUF_INIT;
+    uint8_t digest[64];
+    struct tosign t;
+    gpg_error_t err;
+
+    if (!key_is_sk(k))
+        return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
+    err = sk_signed_data(k, message, says, &data);
+    if (err == 0)
+        err = tosign_from_message(k->algo == KEY_SK_ECDSA ? GCRY_MD_SHA256 : 0, buf_rd(&data),
+                                  digest, &t);
+    if (err == 0)
+        err = sig_verify(k, &t, sig);
+    buf_free(&data);
+    return err;
+}
+
 gpg_error_t sk_sig_verify(const struct key *k, struct rd message, struct rd sigblob, uint8_t *flags)
 {
     struct rd type, value;
-    uint8_t digest[32], given;
-    uint32_t counter;
-    struct buf signed_data = BUF_INIT;
+    struct sk_assertion says;
+    gcry_sexp_t sig = NULL;
     gpg_error_t err;
 
-    if (k->algo != KEY_SK_ECDSA && k->algo != KEY_SK_ED25519)
+    if (!key_is_sk(k))
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
     if (rd_string(&sigblob, &type) != 0 || rd_string(&sigblob, &value) != 0 ||
-        rd_u8(&sigblob, &given) != 0 || rd_u32(&sigblob, &counter) != 0 || rd_end(&sigblob) != 0 ||
-        !rd_is(type, ssh_type_of(k)->name))
+        rd_u8(&sigblob, &says.flags) != 0 || rd_u32(&sigblob, &says.counter) != 0 ||
+        rd_end(&sigblob) != 0 || !rd_is(type, ssh_type_of(k)->name))
         return gpg_error(GPG_ERR_BAD_SIGNATURE);
-    gcry_md_hash_buffer(GCRY_MD_SHA256, digest, k->sk_application, strlen(k->sk_application));
-    buf_put(&signed_data, digest, sizeof digest);
-    buf_put_u8(&signed_data, given);
-    buf_put_u32(&signed_data, counter);
-    gcry_md_hash_buffer(GCRY_MD_SHA256, digest, message.p, message.n);
-    buf_put(&signed_data, digest, sizeof digest);
-    err = buf_err(&signed_data);
+    err = sig_from_ssh(k, value, &sig);
     if (err == 0)
-        err = verify_value(k, k->algo == KEY_SK_ECDSA ? GCRY_MD_SHA256 : 0, buf_rd(&signed_data),
-                           value);
+        err = sk_sig_check(k, message, &says, sig);
     if (err == 0)
-        *flags = given;
-    buf_free(&signed_data);
+        *flags = says.flags;
+    gcry_sexp_release(sig);
     return err;
 }

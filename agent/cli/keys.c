@@ -9,13 +9,16 @@
 
 static void put_holder(const json_t *t)
 {
-    const char *name = cli_string(t, "name");
+    const char *name = cli_string(t, "name"), *slot = cli_string(t, "slot");
 
     printf("    on ");
     cli_put(stdout, name);
     if (name != NULL && strcmp(name, "software") != 0) {
-        printf("/");
-        cli_put_field(t, "slot");
+        /* Added keys have a digest for a slot, which nobody writes anywhere. */
+        if (slot != NULL && strlen(slot) < 40) {
+            printf("/");
+            cli_put(stdout, slot);
+        }
         printf("  touch: ");
         cli_put_field(t, "touch");
         printf("  PIN: ");

@@ -8,6 +8,7 @@
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
 #include "agent/prompt.h"
+#include "proto/key_internal.h"
 
 #include <check.h>
 #include <string.h>
@@ -84,7 +85,8 @@ gpg_error_t token_learn(struct token *t, enum token_learn how)
     static char *none[] = {NULL};
 
     (void)t;
-    info.key_lines = how == LEARN_REFRESH && world.provider_keys != NULL ? world.provider_keys : none;
+    info.key_lines =
+        how == LEARN_REFRESH && world.provider_keys != NULL ? world.provider_keys : none;
     return 0;
 }
 
@@ -134,14 +136,35 @@ static gpg_error_t ask_pins(struct token_job *j)
     return 0;
 }
 
+/* What a security key signs (PROTOCOL.u2f), built here by hand. */
+static void put_asserted(struct buf *b, struct rd message)
+{
+    uint8_t digest[32];
+
+    gcry_md_hash_buffer(GCRY_MD_SHA256, digest, world.id.key->sk_application,
+                        strlen(world.id.key->sk_application));
+    buf_put(b, digest, sizeof digest);
+    buf_put_u8(b, world.signs.flags);
+    buf_put_u32(b, world.signs.counter);
+    gcry_md_hash_buffer(GCRY_MD_SHA256, digest, message.p, message.n);
+    buf_put(b, digest, sizeof digest);
+}
+
 static gpg_error_t sign(struct token_job *j)
 {
     static uint8_t other[4] = "else";
     struct rd data = world.wrong_signature ? rd_of(other, sizeof other) : j->data;
+    struct buf asserted = BUF_INIT;
     gcry_sexp_t s_data = NULL, sig = NULL;
     size_t len;
     gpg_error_t err;
 
+    if (key_is_sk(world.id.key)) {
+        put_asserted(&asserted, data);
+        data = buf_rd(&asserted);
+        j->asserted = true;
+        j->says = world.claims;
+    }
     err = gcry_sexp_build(&s_data, NULL, "(data (flags eddsa)(hash-algo sha512)(value %b))",
                           (int)data.n, data.p);
     if (err == 0)
@@ -152,6 +175,7 @@ static gpg_error_t sign(struct token_job *j)
         len = gcry_sexp_sprint(sig, GCRYSEXP_FMT_CANON, text, sizeof text);
         buf_put(&j->result, text, len);
     }
+    buf_free(&asserted);
     gcry_sexp_release(s_data);
     gcry_sexp_release(sig);
     return err;
@@ -180,7 +204,7 @@ gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *j)
     }
     if (j->verb == TOKEN_SIGN)
         return sign(j);
-    buf_printf(&j->result, "id=abc");
+    buf_printf(&j->result, "id=abc touch=always pin=none");
     return 0;
 }
 
@@ -304,9 +328,31 @@ struct token *hotplug_software(struct hotplug *h)
     return (struct token *)&world;
 }
 
-void hotplug_wipe_added(struct hotplug *h, const char *id)
+struct token *hotplug_security_keys(struct hotplug *h, const char *middleware)
 {
     (void)h;
+    snprintf(world.middleware, sizeof world.middleware, "%s",
+             middleware != NULL ? middleware : "internal");
+    return (struct token *)&world;
+}
+
+void hotplug_note_key_verified(struct hotplug *h, const struct token *t, const char *id)
+{
+    (void)h;
+    (void)t;
+    (void)id;
+    world.verified_before = true;
+}
+
+void orphan_clear(struct orphan *o)
+{
+    (void)o;
+}
+
+void hotplug_wipe_added(struct hotplug *h, struct token *t, const char *id)
+{
+    (void)h;
+    (void)t;
     snprintf(world.wiped, sizeof world.wiped, "%s", id);
 }
 
@@ -441,18 +487,18 @@ const struct identity *keyring_find_blob(const struct keyring_snapshot *s, struc
     return rd_eq(blob, rd_of(world.id.key->blob, world.id.key->blob_len)) ? &world.id : NULL;
 }
 
-gpg_error_t keyring_add(struct keyring *k, struct token *t, struct key *key, const char *id,
+gpg_error_t keyring_add(struct keyring *k, const struct holder *h, struct key *key,
                         const char *comment, struct key_constraints *c, int64_t life_ms,
-                        char **unused)
+                        struct orphan *unused)
 {
-    *unused = NULL;
+    *unused = (struct orphan){0};
     if (world.full != 0)
         return world.full;
     world.added++;
+    world.last = *h;
+    world.last.id = NULL;
     (void)k;
-    (void)t;
     (void)key;
-    (void)id;
     (void)comment;
     (void)c;
     (void)life_ms;
@@ -469,11 +515,11 @@ gpg_error_t keyring_room(struct keyring *k, const struct key *key, const char *c
     return 0;
 }
 
-gpg_error_t keyring_remove(struct keyring *k, struct rd blob, char **id)
+gpg_error_t keyring_remove(struct keyring *k, struct rd blob, struct orphan *o)
 {
     (void)k;
     (void)blob;
-    *id = NULL;
+    *o = (struct orphan){0};
     return 0;
 }
 
@@ -529,6 +575,15 @@ void world_new(const char *text, const char *kind, enum token_touch touch, enum 
     world.asks_pin = pin != TOKEN_PIN_NONE;
 }
 
+void world_security_key(const char *application, uint8_t flags)
+{
+    struct key *plain = world.id.key;
+
+    ck_assert_uint_eq(key_with_application(plain, application, &world.id.key), 0);
+    key_unref(plain);
+    world.signs = world.claims = (struct sk_assertion){.flags = flags, .counter = 17};
+}
+
 void world_free(void)
 {
     for (size_t i = 0; i < world.origin.nbinds; i++) {
@@ -567,7 +622,7 @@ void world_userauth(struct buf *b, const char *user, bool hostbound)
     buf_put_cstring(b, "ssh-connection");
     buf_put_cstring(b, hostbound ? "publickey-hostbound-v00@openssh.com" : "publickey");
     buf_put_u8(b, 1);
-    buf_put_cstring(b, "ssh-ed25519");
+    buf_put_cstring(b, world.id.key->type);
     buf_put_string(b, world.id.key->blob, world.id.key->blob_len);
     if (hostbound)
         buf_put_string(b, world.host->blob, world.host->blob_len);
@@ -587,11 +642,14 @@ void world_sshsig(struct buf *b, const char *ns)
 gpg_error_t world_sign(const struct buf *data)
 {
     struct buf sig = BUF_INIT;
+    uint8_t says;
     gpg_error_t err;
 
     err = broker_sign_ssh(&world.agent, &world.origin,
                           rd_of(world.id.key->blob, world.id.key->blob_len), buf_rd(data), 0, &sig);
-    if (err == 0)
+    if (err == 0 && key_is_sk(world.id.key))
+        ck_assert_uint_eq(sk_sig_verify(world.id.key, buf_rd(data), buf_rd(&sig), &says), 0);
+    else if (err == 0)
         ck_assert_uint_eq(ssh_sig_verify(world.id.key, buf_rd(data), buf_rd(&sig), false), 0);
     else
         ck_assert_uint_eq(sig.len, 0);

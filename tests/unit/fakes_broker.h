@@ -24,6 +24,8 @@ struct world {
     int tries;      /* left */
     int wrong_pins; /* that many PINs are refused first */
     gpg_error_t token_error;
+    struct sk_assertion signs,
+        claims; /* of a security key: what it signs, and says that it signed */
     unsigned runs;
     struct token_job job; /* as last seen; pointers are stale */
     /* a PKCS#11 provider */
@@ -51,16 +53,20 @@ struct world {
     unsigned locks;
     void (*meanwhile)(void); /* called while the token works, and while a dialog stands */
     gpg_error_t audit_error;
-    unsigned added;     /* keys that got into the keyring */
-    gpg_error_t full;   /* .. unless this */
-    char wiped[64];     /* id of the last key wiped in the software token */
-    int client_fd_seen; /* by the token's last job */
-    json_t *record;     /* the last one */
+    unsigned added;       /* keys that got into the keyring */
+    struct holder last;   /* the last one's, without id */
+    char middleware[256]; /* the last one wanted */
+    gpg_error_t full;     /* .. unless this */
+    char wiped[64];       /* id of the last key wiped in the software token */
+    int client_fd_seen;   /* by the token's last job */
+    json_t *record;       /* the last one */
 };
 extern struct world world;
 
 /* Starts anew with POLICY as the person's file; the key is an ed25519 one on a token of KIND. */
 void world_new(const char *policy, const char *kind, enum token_touch touch, enum token_pin pin);
+/* Makes the key one of a security key for APPLICATION, which signs with FLAGS. */
+void world_security_key(const char *application, uint8_t flags);
 void world_free(void);
 /* Binds the connection to world.host with session id "session-id-0123456789" (binds may be added
  * up). */

@@ -713,6 +713,114 @@ START_TEST(hidden_keys_are_not_touched)
 }
 END_TEST
 
+/* What it signed counts, whatever its process says of a touch. */
+START_TEST(security_key_shows_what_it_signed)
+{
+    world_new("Match all\n Touch always\n", "fido", TOKEN_TOUCH_ALWAYS, TOKEN_PIN_NONE);
+    world_security_key("ssh:", 1);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.confirms, 0);
+    ck_assert_str_eq(world_record("presence"), "touch");
+    ck_assert_int_eq(json_integer_value(
+                         json_object_get(json_object_get(world.record, "security_key"), "counter")),
+                     17);
+    world.touched = true;
+    world.signs.flags = world.claims.flags = 0;
+    ck_assert_int_eq(auth(true), GPG_ERR_BAD_SIGNATURE);
+    ck_assert_ptr_nonnull(strstr(world_record("reason"), "without the touch"));
+    world.claims.flags = 1; /* a lie */
+    ck_assert_int_eq(auth(true), GPG_ERR_BAD_SIGNATURE);
+    world.claims = world.signs = (struct sk_assertion){.flags = 1, .counter = 18};
+    world.claims.counter = 19;
+    ck_assert_int_eq(auth(true), GPG_ERR_BAD_SIGNATURE);
+    world_free();
+}
+END_TEST
+
+START_TEST(security_key_verifies_the_person)
+{
+    world_new("Match use sshsig\n Pin always\nMatch all\n Touch none\n", "fido", TOKEN_TOUCH_ALWAYS,
+              TOKEN_PIN_ALWAYS);
+    world_security_key("ssh:", 5);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_str_eq(world_record("pin"), "typed");
+    world.asks_pin = false; /* a finger */
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_str_eq(world_record("pin"), "device");
+    world.signs.flags = world.claims.flags = 1;
+    ck_assert_int_eq(auth(true), GPG_ERR_BAD_SIGNATURE);
+    ck_assert_ptr_nonnull(strstr(world_record("reason"), "without verifying the person"));
+    /* Where the key does not want it, the policy may. */
+    world.holder.pin = TOKEN_PIN_NONE;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(sshsig("git"), GPG_ERR_BAD_SIGNATURE);
+    world_free();
+}
+END_TEST
+
+START_TEST(security_key_of_a_web_application)
+{
+    struct buf data = BUF_INIT;
+
+    world_new("Match use raw\n Access allow\n Touch none\n", "fido", TOKEN_TOUCH_ALWAYS,
+              TOKEN_PIN_NONE);
+    world_security_key("example.org", 1);
+    world.agent.websafe_allow = "ssh:*";
+    buf_put(&data, "a challenge", 11);
+    ck_assert_int_eq(gpg_err_code(world_sign(&data)), GPG_ERR_FORBIDDEN);
+    ck_assert_ptr_nonnull(strstr(world_record("reason"), "web application"));
+    ck_assert_uint_eq(world.runs, 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(sshsig("git"), 0);
+    world.agent.websafe_allow = "ssh:*,example.org";
+    ck_assert_int_eq(gpg_err_code(world_sign(&data)), 0);
+    world.agent.websafe_allow = NULL;
+    ck_assert_int_eq(gpg_err_code(world_sign(&data)), 0);
+    buf_free(&data);
+    world_free();
+}
+END_TEST
+
+static gpg_err_code_t add_security_key(const char *provider)
+{
+    struct ssh_agent_msg m = {.type = SSH_AGENTC_ADD_ID_CONSTRAINED};
+    gpg_error_t err;
+
+    m.u.add.key = key_ref(world.id.key);
+    m.u.add.comment = gpgrt_strdup("c");
+    m.u.add.constraints.sk_provider = provider != NULL ? gpgrt_strdup(provider) : NULL;
+    world.middleware[0] = '\0';
+    err = broker_add_ssh(&world.agent, &world.origin, &m);
+    ssh_agent_msg_free(&m);
+    return gpg_err_code(err);
+}
+
+START_TEST(security_keys_are_added_by_provider)
+{
+    world_new("", "fido", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world_security_key("ssh:", 1);
+    ck_assert_int_eq(add_security_key("internal"), 0);
+    ck_assert_str_eq(world.middleware, "internal");
+    /* What it takes to use the key, the token says; nothing stands in the way of adding it. */
+    ck_assert_int_eq(world.last.touch, TOKEN_TOUCH_ALWAYS);
+    ck_assert_uint_eq(world.confirms, 0);
+    ck_assert_int_eq(add_security_key(NULL), 0);
+    ck_assert_str_eq(world.middleware, "internal");
+    ck_assert_int_eq(add_security_key("/proc/self/exe"), GPG_ERR_FORBIDDEN);
+    ck_assert_int_eq(add_security_key("/no/such/library"), GPG_ERR_ENOENT);
+    ck_assert_str_eq(world.middleware, "");
+    world.agent.provider_patterns = "/*";
+    ck_assert_int_eq(add_security_key("/proc/self/exe"), 0);
+    ck_assert_ptr_nonnull(strstr(world.middleware, "test_agent_broker")); /* resolved */
+    world.origin.bind_attempted = true;
+    ck_assert_int_eq(add_security_key("/proc/self/exe"), GPG_ERR_FORBIDDEN);
+    ck_assert_int_eq(add_security_key("internal"), 0);
+    world.agent.remote_providers = true;
+    ck_assert_int_eq(add_security_key("/proc/self/exe"), 0);
+    world_free();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("agent broker");
@@ -765,6 +873,10 @@ int main(void)
     tcase_add_test(t, keys_hidden_by_policy);
     tcase_add_test(t, keys_are_added_whole_or_not);
     tcase_add_test(t, hidden_keys_are_not_touched);
+    tcase_add_test(t, security_key_shows_what_it_signed);
+    tcase_add_test(t, security_key_verifies_the_person);
+    tcase_add_test(t, security_key_of_a_web_application);
+    tcase_add_test(t, security_keys_are_added_by_provider);
     suite_add_tcase(s, t);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

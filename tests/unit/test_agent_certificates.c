@@ -356,19 +356,20 @@ START_TEST(bound_by_what_binds_the_key)
     struct key_constraints c = {.confirm = true};
     struct certificate_set *set;
     const struct keyring_snapshot *s;
-    char *id = NULL;
+    struct orphan gone;
 
     put_cert("a-cert.pub", &mine, (struct cert_spec){0});
     set = read_all(NULL);
     /* The person added a copy of the card's key, to be confirmed: a certificate is no way round it. */
-    ck_ok(keyring_add(ring, soft, mine.pub, "copy", "copy", &c, 0, &id));
-    ck_assert_ptr_null(id);
+    ck_ok(keyring_add(ring, &(struct holder){.token = soft, .id = (char[]){"copy"}}, mine.pub,
+                      "copy", &c, 0, &gone));
+    ck_assert_ptr_null(gone.id);
     s = get_with(set);
     ck_assert_uint_eq(s->n, 3);
     ck_assert(cert_of(s, 2)->constraints.confirm && !s->ids[2]->added);
     ck_assert_uint_eq(s->ids[2]->nholders, 2);
-    ck_ok(keyring_remove(ring, rd_of(mine.pub->blob, mine.pub->blob_len), &id));
-    gpgrt_free(id);
+    ck_ok(keyring_remove(ring, rd_of(mine.pub->blob, mine.pub->blob_len), &gone));
+    orphan_clear(&gone);
     ck_assert(s->ids[2]->constraints.confirm); /* the old snapshot still has them */
     keyring_put(s);
     s = keyring_get(ring);
@@ -386,15 +387,17 @@ START_TEST(not_beside_an_added_one)
     struct key_constraints c = {0};
     struct certificate_set *set;
     const struct keyring_snapshot *s;
-    char *id = NULL;
+    struct orphan gone;
 
     put_cert("a-cert.pub", &mine, (struct cert_spec){0});
     put_cert("b-cert.pub", &other, (struct cert_spec){0});
     set = read_all(NULL);
-    ck_ok(keyring_add(ring, soft, set->certs[0]->key, "copy", "", &c, 0, &id));
-    ck_assert_ptr_null(id);
-    ck_ok(keyring_add(ring, soft, other.pub, "soft", "", &c, 0, &id));
-    ck_assert_ptr_null(id);
+    ck_ok(keyring_add(ring, &(struct holder){.token = soft, .id = (char[]){"copy"}},
+                      set->certs[0]->key, "", &c, 0, &gone));
+    ck_assert_ptr_null(gone.id);
+    ck_ok(keyring_add(ring, &(struct holder){.token = soft, .id = (char[]){"soft"}}, other.pub, "",
+                      &c, 0, &gone));
+    ck_assert_ptr_null(gone.id);
     s = get_with(set);
     ck_assert_uint_eq(s->n, 4); /* gpg, ssh, the added certificate, the software key alone */
     ck_assert(s->ids[2]->added && s->ids[2]->key->cert != NULL && !s->ids[2]->from_file);
@@ -402,11 +405,12 @@ START_TEST(not_beside_an_added_one)
     ck_assert(s->ids[3]->added && s->ids[3]->ncerts == 0);
     /* From a file it cannot be taken out. */
     keyring_put(s);
-    ck_ok(keyring_remove(ring, rd_of(set->certs[0]->key->blob, set->certs[0]->key->blob_len), &id));
-    ck_assert_str_eq(id, "copy");
-    gpgrt_free(id);
+    ck_ok(
+        keyring_remove(ring, rd_of(set->certs[0]->key->blob, set->certs[0]->key->blob_len), &gone));
+    ck_assert_str_eq(gone.id, "copy");
+    orphan_clear(&gone);
     ck_code(
-        keyring_remove(ring, rd_of(set->certs[0]->key->blob, set->certs[0]->key->blob_len), &id),
+        keyring_remove(ring, rd_of(set->certs[0]->key->blob, set->certs[0]->key->blob_len), &gone),
         GPG_ERR_NOT_SUPPORTED);
     s = keyring_get(ring);
     ck_assert_uint_eq(s->n, 4);

@@ -552,12 +552,14 @@ START_TEST(software_comes_back)
     gcry_sexp_t sexp;
     struct buf b = BUF_INIT;
     struct key *k;
-    char *replaced;
+    struct orphan replaced;
+    struct holder h;
 
     ck_assert_uint_eq(b64_decode(key_pub(), strlen(key_pub()), &b), 0);
     ck_assert_uint_eq(gcry_sexp_new(&sexp, b.data, b.len, 0), 0);
     ck_assert_uint_eq(key_from_sexp(sexp, false, &k), 0);
-    ck_assert_uint_eq(keyring_add(a.keyring, t, k, "id", "c", &c, 0, &replaced), 0);
+    h = (struct holder){.token = t, .id = (char *)(uintptr_t) "id"};
+    ck_assert_uint_eq(keyring_add(a.keyring, &h, k, "c", &c, 0, &replaced), 0);
     ck_assert_uint_eq(keys(), 1);
     token_fail(t);
     until(keys() == 0);
@@ -639,13 +641,14 @@ START_TEST(a_provider_without_keys_ends)
 {
     struct token *t = start_provider("/m.so"), *twin = start_provider("/n.so");
     struct key *k = some_key();
-    char *id = NULL;
+    struct orphan gone;
 
     ck_assert_uint_eq(serve(t), 0);
     ck_assert_uint_eq(gpg_err_code(serve(twin)), GPG_ERR_EEXIST); /* the same key: nothing new */
     hotplug_provider_end(a.hotplug, twin);
     ck_assert_uint_eq(keys(), 1);
-    ck_assert_uint_eq(keyring_remove(a.keyring, rd_of(k->blob, k->blob_len), &id), 0);
+    ck_assert_uint_eq(keyring_remove(a.keyring, rd_of(k->blob, k->blob_len), &gone), 0);
+    ck_assert_ptr_null(gone.id);
     hotplug_providers_reap(a.hotplug);
     ck_assert(token_gone(t));
     key_unref(k);

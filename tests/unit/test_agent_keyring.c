@@ -133,15 +133,28 @@ static const struct identity *find(const struct keyring_snapshot *s, int i)
     return id;
 }
 
+/* keyring_add, with what it tells of the old key in REPLACED. */
+static gpg_error_t put_in(struct token *t, struct key *k, const char *id, const char *comment,
+                          struct key_constraints *c, int64_t life_ms)
+{
+    struct holder h = {.token = t, .id = (char *)(uintptr_t)id, .touch = TOKEN_TOUCH_NEVER};
+    struct orphan o;
+    gpg_error_t err = keyring_add(ring, &h, k, comment, c, life_ms, &o);
+
+    ck_assert((o.id == NULL) == (o.token == NULL));
+    gpgrt_free(replaced);
+    replaced = o.id != NULL ? gpgrt_strdup(o.id) : NULL;
+    orphan_clear(&o);
+    return err;
+}
+
 static gpg_error_t add(struct token *t, int i, const char *id, bool confirm, int64_t life_ms)
 {
     struct key_constraints c = {.confirm = confirm};
     struct key *k = key(i);
     gpg_error_t err;
 
-    gpgrt_free(replaced);
-    replaced = NULL;
-    err = keyring_add(ring, t, k, id, "added", &c, life_ms, &replaced);
+    err = put_in(t, k, id, "added", &c, life_ms);
 
     ck_assert(err != 0 || !c.confirm);
     key_unref(k);
@@ -151,8 +164,13 @@ static gpg_error_t add(struct token *t, int i, const char *id, bool confirm, int
 static gpg_error_t take_out(int i, char **id)
 {
     struct key *k = key(i);
-    gpg_error_t err = keyring_remove(ring, rd_of(k->blob, k->blob_len), id);
+    struct orphan o;
+    gpg_error_t err = keyring_remove(ring, rd_of(k->blob, k->blob_len), &o);
 
+    ck_assert((o.id == NULL) == (o.token == NULL));
+    if (err == 0)
+        *id = o.id != NULL ? gpgrt_strdup(o.id) : NULL;
+    orphan_clear(&o);
     key_unref(k);
     return err;
 }
@@ -401,15 +419,16 @@ START_TEST(a_providers_life_ends)
 {
     struct token *p = card("pkcs11-1", "k", 3, "");
     int64_t until = monotonic_ms() + 60;
-    char **ids = NULL;
+    struct orphan *gone = NULL;
+    size_t n;
 
     ck_assert_uint_eq(provide(p, 0, 2, false, 30), 2);
     while (monotonic_ms() < until)
         poll(NULL, 0, 1);
-    ck_assert_int_eq(keyring_expire(ring, &ids), -1);
-    ck_assert_ptr_null(ids[0]);
+    ck_assert_int_eq(keyring_expire(ring, &gone, &n), -1);
+    ck_assert_uint_eq(n, 0);
     ck_assert(!keyring_rests_on(ring, p));
-    gpgrt_free(ids);
+    gpgrt_free(gone);
     drop(p);
 }
 END_TEST
@@ -419,14 +438,15 @@ START_TEST(a_life_ends)
     struct token *soft = card("software", "x", 3, "");
     const struct keyring_snapshot *s;
     int64_t until, left;
-    char **ids = NULL;
+    struct orphan *gone = NULL;
+    size_t n;
 
     ck_assert_uint_eq(add(soft, 1, "short", false, 60), 0);
     ck_assert_uint_eq(add(soft, 2, "long", false, 60000), 0);
     until = monotonic_ms() + 60;
-    left = keyring_expire(ring, &ids);
-    ck_assert_ptr_null(ids[0]);
-    gpgrt_free(ids);
+    left = keyring_expire(ring, &gone, &n);
+    ck_assert_uint_eq(n, 0);
+    gpgrt_free(gone);
     ck_assert(left >= 0 && left <= 60);
     while (monotonic_ms() < until)
         poll(NULL, 0, 1);
@@ -434,12 +454,13 @@ START_TEST(a_life_ends)
     s = keyring_get(ring);
     ck_assert_uint_eq(s->n, 1);
     keyring_put(s);
-    left = keyring_expire(ring, &ids);
-    ck_assert_str_eq(ids[0], "short");
-    ck_assert_ptr_null(ids[1]);
+    left = keyring_expire(ring, &gone, &n);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_str_eq(gone[0].id, "short");
+    ck_assert_ptr_eq(gone[0].token, soft);
     ck_assert_int_gt(left, 50000);
-    gpgrt_free(ids[0]);
-    gpgrt_free(ids);
+    orphan_clear(&gone[0]);
+    gpgrt_free(gone);
     drop(soft);
 }
 END_TEST
@@ -493,7 +514,7 @@ START_TEST(there_is_a_limit_in_octets)
         struct key *k = NULL;
 
         ck_assert_uint_eq(key_from_rsa(rd_of(mod, sizeof mod), rd_of(e, sizeof e), &k), 0);
-        err = keyring_add(ring, soft, k, "id", comment, &c, 0, &replaced);
+        err = put_in(soft, k, "id", comment, &c, 0);
         key_unref(k);
     }
     ck_assert_uint_eq(gpg_err_code(err), GPG_ERR_TOO_MANY);
@@ -522,7 +543,7 @@ START_TEST(there_is_a_limit)
         n[126] = (uint8_t)(i >> 7);
         n[127] = (uint8_t)(i << 1 | 1);
         ck_assert_uint_eq(key_from_rsa(rd_of(n, sizeof n), rd_of(e, sizeof e), &k), 0);
-        err = keyring_add(ring, soft, k, "id", "", &c, 0, &replaced);
+        err = put_in(soft, k, "id", "", &c, 0);
         ck_assert(err == 0 || i == SSH_AGENT_MAX_IDENTITIES);
         key_unref(k);
     }

@@ -42,8 +42,13 @@ START_TEST(modes)
     ck_assert_int_eq(o.mode, MODE_DEBUG);
     ck_assert_uint_eq(parse("--foreground", NULL), 0);
     ck_assert_int_eq(o.mode, MODE_SERVICE);
+    ck_assert_str_eq(o.websafe_allow, "ssh:*");
+    ck_assert_ptr_null(o.providers);
+    ck_assert(!o.remote_providers);
     ck_assert_uint_eq(parse("-P /usr/lib/* -O no-restrict-websafe -E sha256 -T -U -uu -s", NULL),
                       0);
+    ck_assert_str_eq(o.providers, "/usr/lib/*");
+    ck_assert_ptr_null(o.websafe_allow);
     ck_assert_int_eq(o.mode, MODE_CLEAN);
     ck_assert(o.any_host && o.keep_stale);
     ck_assert_uint_eq(parse("-u", NULL), 0);
@@ -60,6 +65,9 @@ START_TEST(providers)
     ck_assert_str_eq(o.providers, "/opt/*,!/opt/x");
     ck_assert(o.remote_providers);
     ck_assert_uint_eq(gpg_err_code(parse("-P /a -P /b", NULL)), GPG_ERR_INV_VALUE);
+    ck_assert_ptr_null(o.websafe_allow);
+    ck_assert_uint_eq(parse("-O websafe-allow=ssh:*,web", NULL), 0);
+    ck_assert_str_eq(o.websafe_allow, "ssh:*,web");
 }
 END_TEST
 
@@ -82,6 +90,8 @@ START_TEST(mistakes)
     ck_assert_uint_ne(parse("--nosuch", NULL), 0);
     ck_assert_uint_ne(parse("-t junk", NULL), 0);
     ck_assert_uint_ne(parse("-k sh", NULL), 0);
+    ck_assert_uint_ne(parse("-O nonsense", NULL), 0);
+    ck_assert_uint_ne(parse("-P /a -P /b", NULL), 0);
     ck_assert_uint_ne(parse("-a", NULL), 0);
     ck_assert_uint_eq(gpg_err_code(parse("-s sh", NULL)), GPG_ERR_SYNTAX);
     ck_assert_uint_eq(gpg_err_code(parse("-O nosuch", NULL)), GPG_ERR_INV_VALUE);

@@ -18,7 +18,8 @@
 
 /* --- the token process ------------------------------------------------------------------------------
  * SIGN's use= tells what it does: "plain", "pin", "wait" (until cancelled), "stubborn" (until
- * RELEASE comes on the cancel pipe as channel 200), "die", "hang-up", "garbage", "flood", "touch". */
+ * RELEASE comes on the cancel pipe as channel 200), "die", "hang-up", "garbage", "flood", "touch",
+ * "assert" (what a security key says), "assert-no-counter", "assert-too-much". */
 
 static pthread_mutex_t fake_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t fake_cond = PTHREAD_COND_INITIALIZER;
@@ -117,6 +118,12 @@ static void fake_sign(FILE *in, int fd, unsigned channel, const char *line)
         }
         say(fd, "S SHOWN pin=typed\n");
     }
+    if (strcmp(use, "assert") == 0)
+        say(fd, "S SHOWN pin=device touch=1 flags=5 counter=4294967295\n");
+    if (strcmp(use, "assert-no-counter") == 0)
+        say(fd, "S SHOWN touch=1 flags=5\n");
+    if (strcmp(use, "assert-too-much") == 0)
+        say(fd, "S SHOWN touch=1 flags=256 counter=1\n");
     if (strcmp(use, "touch") == 0)
         say(fd, "S TOUCH wait\nS TOUCH done\nS SHOWN pin=cached touch=1\n");
     if (strcmp(use, "wait") == 0 || strcmp(use, "stubborn") == 0) {
@@ -366,6 +373,23 @@ START_TEST(tells_of_touch)
 }
 END_TEST
 
+START_TEST(tells_what_a_security_key_signed)
+{
+    struct caller c = {0}, half = {0};
+
+    begin(&c, "assert");
+    end(&c);
+    ck_assert_uint_eq(c.err, 0);
+    ck_assert(c.job.touched && c.job.pin_device && c.job.asserted);
+    ck_assert_uint_eq(c.job.says.flags, 5);
+    ck_assert_uint_eq(c.job.says.counter, 0xffffffff);
+    begin(&half, "assert-no-counter");
+    end(&half);
+    ck_assert_uint_eq(half.err, 0);
+    ck_assert(!half.job.asserted);
+}
+END_TEST
+
 START_TEST(a_long_use_is_cut)
 {
     struct caller c = {0};
@@ -576,7 +600,7 @@ START_TEST(an_abandoned_pin_inquiry_is_cancelled)
 END_TEST
 
 /* The end of the process in all its forms: everything fails at once and is told once. */
-static const char *const ends[] = {"die", "garbage", "flood", "hang-up"};
+static const char *const ends[] = {"die", "garbage", "flood", "hang-up", "assert-too-much"};
 
 START_TEST(the_end_of_the_process)
 {
@@ -751,6 +775,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, learns);
     tcase_add_test(tc, signs);
     tcase_add_test(tc, tells_of_touch);
+    tcase_add_test(tc, tells_what_a_security_key_signed);
     tcase_add_test(tc, a_long_use_is_cut);
     tcase_add_test(tc, asks_for_the_pin_again);
     tcase_add_test(tc, a_refused_pin_is_the_answer);
@@ -759,7 +784,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, a_card_that_cannot_be_cancelled_drains);
     tcase_add_test(tc, a_queue_is_told);
     tcase_add_test(tc, an_abandoned_pin_inquiry_is_cancelled);
-    tcase_add_loop_test(tc, the_end_of_the_process, 0, 4);
+    tcase_add_loop_test(tc, the_end_of_the_process, 0, 5);
     tcase_add_test(tc, stop_fails_everything_at_once);
     tcase_add_test(tc, forget_ends_what_has_no_proof_of_its_own);
     tcase_add_test(tc, forget_lets_a_fresh_proof_go_on);

@@ -278,6 +278,21 @@ START_TEST(hashes)
 }
 END_TEST
 
+static gcry_sexp_t sexp_of_value(const struct key *k, struct rd value)
+{
+    struct rd r, s;
+    gcry_sexp_t sig;
+
+    if (k->algo == KEY_SK_ED25519) {
+        ck_ok(sig_from_raw(k, value, &sig));
+    } else {
+        ck_ok(rd_mpint(&value, &r));
+        ck_ok(rd_mpint(&value, &s));
+        ck_ok(sig_from_rs(k, r, s, &sig));
+    }
+    return sig;
+}
+
 /* A security key signs SHA-256(application) ‖ flags ‖ counter ‖ SHA-256(message). */
 START_TEST(security_keys)
 {
@@ -286,7 +301,10 @@ START_TEST(security_keys)
     struct buf blob = BUF_INIT, tbs = BUF_INIT, inner = BUF_INIT, sig = BUF_INIT;
     struct rd r = rd_of(p.pub->plain, p.pub->plain_len), type, value;
     const char *name = ec ? "sk-ecdsa-sha2-nistp256@openssh.com" : "sk-ssh-ed25519@openssh.com";
-    struct key *sk;
+    struct key *sk, *same, *other;
+    struct sk_assertion says = {.flags = 5, .counter = 77};
+    struct buf again = BUF_INIT;
+    gcry_sexp_t made;
     uint8_t digest[32], flags = 0;
 
     ck_ok(rd_string(&r, &type));
@@ -311,6 +329,24 @@ START_TEST(security_keys)
     ck_ok(sk_sig_verify(sk, rd_str(message), buf_rd(&sig), &flags));
     ck_assert_uint_eq(flags, 5);
     ck_code(ssh_sig_verify(sk, rd_str(message), buf_rd(&sig), true), GPG_ERR_UNSUPPORTED_ALGORITHM);
+    ck_ok(key_with_application(p.pub, "ssh:", &same));
+    ck_assert(key_same(same, sk));
+    ck_assert_str_eq(same->fpr, sk->fpr);
+    ck_code(key_with_application(sk, "ssh:", &other), GPG_ERR_PUBKEY_ALGO);
+    made = sexp_of_value(sk, value);
+    ck_ok(sk_sig_check(sk, rd_str(message), &says, made));
+    ck_ok(sk_sig_to_ssh(sk, &says, made, &again));
+    ck_assert(rd_eq(buf_rd(&again), buf_rd(&sig)));
+    ck_code(sk_sig_check(sk, rd_str("other"), &says, made), GPG_ERR_BAD_SIGNATURE);
+    says.flags = 1;
+    ck_code(sk_sig_check(sk, rd_str(message), &says, made), GPG_ERR_BAD_SIGNATURE);
+    says = (struct sk_assertion){.flags = 5, .counter = 78};
+    ck_code(sk_sig_check(sk, rd_str(message), &says, made), GPG_ERR_BAD_SIGNATURE);
+    ck_code(sk_sig_check(p.pub, rd_str(message), &says, made), GPG_ERR_UNSUPPORTED_ALGORITHM);
+    ck_code(sk_sig_to_ssh(p.pub, &says, made, &again), GPG_ERR_UNSUPPORTED_ALGORITHM);
+    gcry_sexp_release(made);
+    key_unref(same);
+    buf_free(&again);
     ck_code(sk_sig_verify(sk, rd_str("other"), buf_rd(&sig), &flags), GPG_ERR_BAD_SIGNATURE);
     sig.data[sig.len - 1] ^= 1; /* the counter is signed */
     ck_code(sk_sig_verify(sk, rd_str(message), buf_rd(&sig), &flags), GPG_ERR_BAD_SIGNATURE);

@@ -11,8 +11,9 @@ from .authority import Authority
 from .bench import Bench, Skip, run, wait_until
 from .card import Card, Pcscd
 from .person import Person, ScriptedPinentry
+from .securitykey import Middleware, SecurityKey
 from .softhsm import AskPass, SoftHsm
 from .sshd import Sshd
 
-__all__ = ["Agent", "AgentClient", "AskPass", "Authority", "Bench", "Card", "HostKey", "Pcscd", "Person", "ScriptedPinentry", "Skip",
-           "SoftHsm", "Sshd", "run", "wait_until"]
+__all__ = ["Agent", "AgentClient", "AskPass", "Authority", "Bench", "Card", "HostKey", "Middleware", "Pcscd", "Person",
+           "ScriptedPinentry", "SecurityKey", "Skip", "SoftHsm", "Sshd", "run", "wait_until"]

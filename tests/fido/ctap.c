@@ -1,0 +1,220 @@
+/* CTAP 2.0, 5, and U2F's raw messages. */
+#include "tests/fido/cbor_util.h"
+#include "tests/fido/fido.h"
+
+#include <string.h>
+
+enum { MAKE_CREDENTIAL = 1, GET_ASSERTION = 2, GET_INFO = 4, CLIENT_PIN = 6 };
+enum { FLAG_UP = 1, FLAG_UV = 4 };
+
+static int get_info(struct device *d, struct buf *reply)
+{
+    static const uint8_t aaguid[16] = "latchkey's test";
+    cbor_item_t *map = cbor_new_definite_map(5), *versions = cbor_new_definite_array(1);
+    cbor_item_t *options = cbor_new_definite_map(d->has_uv ? 4 : 3);
+    cbor_item_t *protocols = cbor_new_definite_array(1);
+
+    (void)cbor_array_push(versions, cbor_move(cbor_build_string("FIDO_2_0")));
+    map_put_text(options, "rk", cbor_build_bool(true));
+    map_put_text(options, "up", cbor_build_bool(true));
+    if (d->has_uv)
+        map_put_text(options, "uv", cbor_build_bool(true));
+    map_put_text(options, "clientPin", cbor_build_bool(d->pin != NULL));
+    (void)cbor_array_push(protocols, cbor_move(cbor_build_uint8(1)));
+    map_put(map, 1, versions);
+    map_put(map, 3, cbor_build_bytestring(aaguid, sizeof aaguid));
+    map_put(map, 4, options);
+    map_put(map, 5, cbor_build_uint16(1200));
+    map_put(map, 6, protocols);
+    put_cbor(reply, map);
+    return ST_OK;
+}
+
+/* Only what choosing a device by touch takes: a request that is meant to fail once it is touched. */
+static int make_credential(struct device *d, bool touched)
+{
+    if (!touched)
+        return ST_WAIT;
+    d->chosen++;
+    return d->pin != NULL ? ST_PIN_INVALID : ST_PIN_NOT_SET;
+}
+
+static bool option(const cbor_item_t *map, const char *name, bool fallback)
+{
+    const cbor_item_t *v = map_get_text(map_get(map, 5), name);
+
+    return v != NULL && cbor_is_bool(v) ? cbor_get_bool(v) : fallback;
+}
+
+static struct cred *allowed(struct device *d, const cbor_item_t *map)
+{
+    const cbor_item_t *list = map_get(map, 3), *rp = map_get(map, 1);
+
+    if (list == NULL || !cbor_isa_array(list) || rp == NULL || !cbor_isa_string(rp))
+        return NULL;
+    for (size_t i = 0; i < cbor_array_size(list); i++) {
+        struct rd id = bytes_of(map_get_text(cbor_array_handle(list)[i], "id"));
+        struct cred *c = cred_find(d, id.p, id.n);
+
+        if (c != NULL && strlen(c->rp) == cbor_string_length(rp) &&
+            memcmp(c->rp, cbor_string_handle(rp), strlen(c->rp)) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+static void put_auth_data(struct buf *b, const char *rp, uint8_t flags, uint32_t counter)
+{
+    uint8_t hash[32];
+
+    EVP_Digest(rp, strlen(rp), hash, NULL, EVP_sha256(), NULL);
+    buf_put(b, hash, sizeof hash);
+    buf_put_u8(b, flags);
+    buf_put_u32(b, counter);
+}
+
+static int answer(struct cred *c, uint8_t flags, struct rd digest, struct buf *reply)
+{
+    cbor_item_t *map = cbor_new_definite_map(3), *id = cbor_new_definite_map(2);
+    struct buf auth = BUF_INIT, sig = BUF_INIT;
+    size_t n;
+
+    put_auth_data(&auth, c->rp, flags, c->counter++);
+    n = auth.len;
+    buf_put_rd(&auth, digest);
+    cred_sign(c, buf_rd(&auth), &sig);
+    map_put_text(id, "id", cbor_build_bytestring(c->id, sizeof c->id));
+    map_put_text(id, "type", cbor_build_string("public-key"));
+    map_put(map, 1, id);
+    map_put(map, 2, cbor_build_bytestring(auth.data, n));
+    map_put(map, 3, cbor_build_bytestring(sig.data, sig.len));
+    put_cbor(reply, map);
+    buf_free(&auth);
+    buf_free(&sig);
+    return ST_OK;
+}
+
+static int get_assertion(struct device *d, const cbor_item_t *map, bool touched, struct buf *reply)
+{
+    struct rd digest = bytes_of(map_get(map, 2)), param = bytes_of(map_get(map, 6));
+    bool up = option(map, "up", true), uv = option(map, "uv", false), verified = false;
+    struct cred *c = allowed(d, map);
+    uint8_t flags = 0;
+
+    if (digest.n != 32)
+        return ST_MISSING_PARAMETER;
+    if (uv && !d->has_uv)
+        return ST_UNSUPPORTED_OPTION;
+    if (map_get(map, 6) != NULL) {
+        if (!pin_auth_holds(d, param, digest))
+            return ST_PIN_AUTH_INVALID;
+        verified = true;
+    }
+    if (c == NULL || (c->protect == 3 && !verified && !uv))
+        return ST_NO_CREDENTIALS;
+    if ((up || uv) && !touched)
+        return ST_WAIT;
+    if (uv && d->bad_finger)
+        return ST_UV_INVALID;
+    if (up)
+        flags |= FLAG_UP;
+    if (uv || verified)
+        flags |= FLAG_UV;
+    if (up || uv)
+        d->asserted++;
+    else
+        d->silent++;
+    return answer(c, d->lies ? 0 : flags, digest, reply);
+}
+
+int ctap_command(struct device *d, struct rd msg, bool touched, struct buf *reply)
+{
+    struct cbor_load_result result;
+    cbor_item_t *map = NULL;
+    uint8_t cmd;
+    int st;
+
+    if (rd_u8(&msg, &cmd) != 0)
+        return ST_INVALID_COMMAND;
+    if (msg.n > 0 && (map = cbor_load(msg.p, msg.n, &result)) == NULL)
+        return ST_INVALID_CBOR;
+    switch (cmd) {
+    case MAKE_CREDENTIAL:
+        st = make_credential(d, touched);
+        break;
+    case GET_ASSERTION:
+        st = get_assertion(d, map, touched, reply);
+        break;
+    case GET_INFO:
+        st = get_info(d, reply);
+        break;
+    case CLIENT_PIN:
+        st = pin_command(d, map, reply);
+        break;
+    default:
+        st = ST_INVALID_COMMAND;
+        break;
+    }
+    if (map != NULL)
+        cbor_decref(&map);
+    return st;
+}
+
+/* --- U2F (FIDO U2F Raw Message Formats 1.2) --------------------------------------------------------------------------- */
+
+enum { U2F_REGISTER = 1, U2F_AUTHENTICATE = 2, U2F_VERSION = 3 };
+enum { SW_OK = 0x9000, SW_WRONG_DATA = 0x6a80, SW_NOT_YET = 0x6985, SW_INS = 0x6d00 };
+
+static unsigned authenticate(struct device *d, uint8_t p1, struct rd data, struct buf *reply)
+{
+    struct rd challenge, application, handle;
+    struct buf what = BUF_INIT;
+    uint8_t hash[32], n;
+    struct cred *c;
+
+    if (rd_bytes(&data, 32, &challenge) != 0 || rd_bytes(&data, 32, &application) != 0 ||
+        rd_u8(&data, &n) != 0 || rd_bytes(&data, n, &handle) != 0)
+        return SW_WRONG_DATA;
+    c = cred_find(d, handle.p, handle.n);
+    if (c == NULL)
+        return SW_WRONG_DATA;
+    EVP_Digest(c->rp, strlen(c->rp), hash, NULL, EVP_sha256(), NULL);
+    if (!rd_eq(application, rd_of(hash, sizeof hash)))
+        return SW_WRONG_DATA;
+    if (p1 == 7) {
+        d->silent++;
+        return SW_NOT_YET;
+    }
+    if (!d->touched && !d->touch_self)
+        return SW_NOT_YET;
+    d->touched = false;
+    d->asserted++;
+    put_auth_data(&what, c->rp, FLAG_UP, c->counter);
+    buf_put_rd(&what, challenge);
+    buf_put_u8(reply, FLAG_UP);
+    buf_put_u32(reply, c->counter++);
+    cred_sign(c, buf_rd(&what), reply);
+    buf_free(&what);
+    return SW_OK;
+}
+
+void u2f_command(struct device *d, struct rd apdu, struct buf *reply)
+{
+    struct rd head, data = {0};
+    unsigned sw = SW_INS;
+    uint16_t lc = 0;
+    uint8_t zero;
+
+    if (rd_bytes(&apdu, 4, &head) != 0 || rd_u8(&apdu, &zero) != 0 || rd_u16(&apdu, &lc) != 0 ||
+        rd_bytes(&apdu, head.p[1] == U2F_VERSION ? 0 : lc, &data) != 0) {
+        sw = SW_WRONG_DATA;
+    } else if (head.p[1] == U2F_VERSION) {
+        buf_put(reply, "U2F_V2", 6);
+        sw = SW_OK;
+    } else if (head.p[1] == U2F_AUTHENTICATE) {
+        sw = authenticate(d, head.p[2], data, reply);
+    } else if (head.p[1] == U2F_REGISTER) {
+        sw = SW_NOT_YET; /* it blinks, and makes nothing */
+    }
+    buf_put_u16(reply, (uint16_t)sw);
+}

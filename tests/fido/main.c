@@ -1,0 +1,241 @@
+/* testfido --socket PATH --control PATH [--pin PIN] [--uv] [--u2f]
+ *
+ * Control lines, each answered by one line: "make ed25519|ecdsa APPLICATION [LEVEL]" -> "OK HANDLE PUBLIC" (hexadecimal);
+ * "touch"; "auto on|off"; "lie on|off"; "finger bad|good"; "patience MS"; "replug"; "tries N"; "state" -> JSON. */
+#include "tests/fido/fido.h"
+
+#include <errno.h>
+#include <gcrypt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct device dev = {.tries = 8, .touch_ms = 30000};
+
+int64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int listen_at(const char *path)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(addr.sun_path, sizeof addr.sun_path, "%s", path);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof addr) != 0 || listen(fd, 8) != 0) {
+        fprintf(stderr, "testfido: %s: %s\n", path, strerror(errno));
+        exit(1);
+    }
+    return fd;
+}
+
+/* --- control ------------------------------------------------------------------------------------------------------------ */
+
+static void make(const char *rest, struct buf *out)
+{
+    char algo[16], rp[256], *id, *pub;
+    int protect = 1;
+    struct buf q = BUF_INIT;
+    struct cred *c;
+
+    if (sscanf(rest, "%15s %255s %d", algo, rp, &protect) < 2 ||
+        !cred_make(&dev, strcmp(algo, "ed25519") == 0, rp, protect, &c)) {
+        buf_printf(out, "ERR\n");
+        return;
+    }
+    cred_public(c, &q);
+    id = hex_encode(c->id, sizeof c->id);
+    pub = hex_encode(q.data, q.len);
+    buf_printf(out, "OK %s %s\n", id, pub);
+    gpgrt_free(id);
+    gpgrt_free(pub);
+    buf_free(&q);
+}
+
+static void tell_state(struct buf *out)
+{
+    buf_printf(
+        out,
+        "{\"waiting\": %s, \"silent\": %u, \"asserted\": %u, \"cancelled\": %u, \"pins\": %u, "
+        "\"chosen\": %u, \"busy\": %u, \"tries\": %d}\n",
+        dev.waiting != NULL ? "true" : "false", dev.silent, dev.asserted, dev.cancelled, dev.pins,
+        dev.chosen, dev.busy, dev.tries);
+}
+
+static bool control(const char *line, struct buf *out)
+{
+    size_t n = strcspn(line, " ");
+    const char *rest = line + n + strspn(line + n, " ");
+    bool on = strcmp(rest, "on") == 0;
+
+#define IS(word) (strlen(word) == n && strncmp(line, word, n) == 0)
+    if (IS("make")) {
+        make(rest, out);
+        return true;
+    }
+    if (IS("state")) {
+        tell_state(out);
+        return true;
+    }
+    if (IS("touch"))
+        dev.touched = true;
+    else if (IS("auto"))
+        dev.touch_self = on;
+    else if (IS("lie"))
+        dev.lies = on;
+    else if (IS("finger"))
+        dev.bad_finger = strcmp(rest, "bad") == 0;
+    else if (IS("patience"))
+        dev.touch_ms = atoi(rest);
+    else if (IS("tries"))
+        dev.tries = atoi(rest);
+    else if (IS("replug"))
+        dev.in_a_row = 0;
+    else
+        return false;
+#undef IS
+    buf_printf(out, "OK\n");
+    return true;
+}
+
+static bool serve_control(int fd)
+{
+    static struct buf in;
+    uint8_t chunk[1024];
+    ssize_t n = read(fd, chunk, sizeof chunk);
+    char *end;
+
+    if (n <= 0) {
+        buf_reset(&in);
+        return false;
+    }
+    buf_put(&in, chunk, (size_t)n);
+    while (buf_cstr(&in) != NULL && (end = strchr((char *)in.data, '\n')) != NULL) {
+        struct buf out = BUF_INIT;
+        size_t used = (size_t)(end - (char *)in.data) + 1;
+
+        *end = '\0';
+        if (!control((char *)in.data, &out))
+            buf_printf(&out, "ERR\n");
+        (void)send(fd, out.data, out.len, MSG_NOSIGNAL);
+        buf_free(&out);
+        memmove(in.data, in.data + used, in.len - used);
+        in.len -= used;
+    }
+    return true;
+}
+
+/* --- the loop ---------------------------------------------------------------------------------------------------------------- */
+
+static struct client clients[MAX_CLIENTS];
+
+static void accept_client(int fd)
+{
+    int new_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+    for (size_t i = 0; i < MAX_CLIENTS && new_fd >= 0; i++)
+        if (clients[i].fd < 0) {
+            clients[i] = (struct client){.fd = new_fd};
+            return;
+        }
+    if (new_fd >= 0)
+        close(new_fd);
+}
+
+static bool serve_client(struct client *c)
+{
+    ssize_t n = read(c->fd, c->frame + c->have, FRAME - c->have);
+
+    if (n <= 0)
+        return false;
+    c->have += (size_t)n;
+    if (c->have < FRAME)
+        return true;
+    c->have = 0;
+    return hid_frame(&dev, c);
+}
+
+static void drop_client(struct client *c)
+{
+    hid_gone(&dev, c);
+    close(c->fd);
+    buf_free(&c->msg);
+    c->fd = -1;
+}
+
+static void loop(int hid_fd, int ctl_fd)
+{
+    int person = -1;
+
+    for (;;) {
+        struct pollfd p[3 + MAX_CLIENTS];
+        int ms = hid_tick(&dev);
+
+        p[0] = (struct pollfd){.fd = hid_fd, .events = POLLIN};
+        p[1] = (struct pollfd){.fd = person < 0 ? ctl_fd : -1, .events = POLLIN};
+        p[2] = (struct pollfd){.fd = person, .events = POLLIN};
+        for (size_t i = 0; i < MAX_CLIENTS; i++)
+            p[3 + i] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN};
+        if (poll(p, 3 + MAX_CLIENTS, ms) < 0 && errno != EINTR)
+            return;
+        for (size_t i = 0; i < MAX_CLIENTS; i++)
+            if (clients[i].fd >= 0 && p[3 + i].revents != 0 && !serve_client(&clients[i]))
+                drop_client(&clients[i]);
+        if (p[0].revents != 0)
+            accept_client(hid_fd);
+        if (p[1].revents != 0)
+            person = accept4(ctl_fd, NULL, NULL, SOCK_CLOEXEC);
+        if (p[2].revents != 0 && !serve_control(person)) {
+            close(person);
+            person = -1;
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const char *socket_path = NULL, *control_path = NULL;
+    int ctl_fd;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    gcry_check_version(NULL);
+    gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
+    gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
+            socket_path = argv[++i];
+        else if (strcmp(argv[i], "--control") == 0 && i + 1 < argc)
+            control_path = argv[++i];
+        else if (strcmp(argv[i], "--pin") == 0 && i + 1 < argc)
+            dev.pin = argv[++i];
+        else if (strcmp(argv[i], "--uv") == 0)
+            dev.has_uv = true;
+        else if (strcmp(argv[i], "--u2f") == 0)
+            dev.u2f_only = true;
+        else
+            socket_path = NULL;
+    }
+    if (socket_path == NULL || control_path == NULL) {
+        fprintf(stderr,
+                "usage: testfido --socket PATH --control PATH [--pin PIN] [--uv] [--u2f]\n");
+        return 2;
+    }
+    for (size_t i = 0; i < MAX_CLIENTS; i++)
+        clients[i].fd = -1;
+    pin_init(&dev);
+    int hid_fd = listen_at(socket_path);
+
+    ctl_fd = listen_at(control_path);
+    loop(hid_fd, ctl_fd);
+    return 1;
+}
