@@ -19,6 +19,28 @@ struct provider *provider_of(struct hotplug *h, const struct token *t)
     return NULL;
 }
 
+/* The first for PATH; BUSY: that is being added, or serves. The mutex is held. */
+static struct provider *provider_for(struct hotplug *h, const char *path, bool busy)
+{
+    struct provider *p;
+
+    TAILQ_FOREACH(p, &h->providers, link)
+    if (strcmp(p->path, path) == 0 && (!busy || !p->ready || !token_gone(p->token)))
+        return p;
+    return NULL;
+}
+
+/* One that serves and has no key left. The mutex is held. */
+static struct provider *provider_idle(struct hotplug *h)
+{
+    struct provider *p;
+
+    TAILQ_FOREACH(p, &h->providers, link)
+    if (p->ready && !keyring_rests_on(h->a->keyring, p->token))
+        return p;
+    return NULL;
+}
+
 static void wipe_grants(struct hotplug *h, struct token *t)
 {
     const struct token_info *info = token_info_get(t);
@@ -80,7 +102,7 @@ static void provider_free(struct provider *p)
 
 gpg_error_t hotplug_provider_start(struct hotplug *h, const char *path, struct token **t)
 {
-    struct provider *p, *other;
+    struct provider *p;
     gpg_error_t err;
 
     p = provider_new(path);
@@ -92,10 +114,7 @@ gpg_error_t hotplug_provider_start(struct hotplug *h, const char *path, struct t
         return err;
     }
     pthread_mutex_lock(&h->mutex);
-    TAILQ_FOREACH(other, &h->providers, link)
-    if (strcmp(other->path, path) == 0 && (!other->ready || !token_gone(other->token)))
-        break;
-    if (other == NULL && !h->stop) {
+    if (provider_for(h, path, true) == NULL && !h->stop) {
         TAILQ_INSERT_TAIL(&h->providers, p, link);
         *t = token_ref(p->token);
         hotplug_changed(h);
@@ -157,9 +176,7 @@ struct token *hotplug_provider(struct hotplug *h, const char *path)
     struct provider *p;
 
     pthread_mutex_lock(&h->mutex);
-    TAILQ_FOREACH(p, &h->providers, link)
-    if (strcmp(p->path, path) == 0)
-        break;
+    p = provider_for(h, path, false);
     if (p != NULL)
         t = token_ref(p->token);
     pthread_mutex_unlock(&h->mutex);
@@ -201,9 +218,7 @@ void hotplug_providers_reap(struct hotplug *h)
 
     do {
         pthread_mutex_lock(&h->mutex);
-        TAILQ_FOREACH(p, &h->providers, link)
-        if (p->ready && !keyring_rests_on(h->a->keyring, p->token))
-            break;
+        p = provider_idle(h);
         if (p != NULL) {
             TAILQ_REMOVE(&h->providers, p, link);
             hotplug_changed(h);

@@ -138,7 +138,7 @@ static void put_comment(struct buf *f, const char *comment)
     char cut[MAX_COMMENT + 1];
     size_t n = 0, room = f->len + COMMENT_FIELD < MAX_LINE ? MAX_LINE - f->len - COMMENT_FIELD : 0;
 
-    for (; comment[n] != '\0' && n < MAX_COMMENT; n++) {
+    for (; n < MAX_COMMENT && comment[n] != '\0'; n++) {
         bool plain = comment[n] > ' ' && comment[n] <= '~' && comment[n] != '%';
 
         if (room < (plain ? 1u : 3u))

@@ -3,13 +3,13 @@
 #include <string.h>
 #include <strings.h>
 
-const char policy_tail[] = "Match use raw token software,pkcs11 client */ssh-add\n"
-                           "    Access   allow\n"
-                           "Match use raw\n"
+const char policy_tail[] = "Match use raw\n"
                            "    Access   deny\n"
                            "Match use export\n"
                            "    Confirm  yes\n"
-                           "Match token software,pkcs11\n"
+                           "Match token software\n"
+                           "    Touch    none\n"
+                           "Match token pkcs11 use import,delete\n"
                            "    Touch    none\n"
                            "Match token fido use import,delete\n"
                            "    Touch    none\n"

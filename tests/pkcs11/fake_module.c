@@ -195,6 +195,17 @@ static CK_RV get_slot_list(CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *n)
     return CKR_OK;
 }
 
+static CK_RV get_slot_info(CK_SLOT_ID slot, CK_SLOT_INFO *info)
+{
+    int i = token_in(slot);
+
+    if (i < 0)
+        return CKR_SLOT_ID_INVALID;
+    memset(info, 0, sizeof *info);
+    info->flags = CKF_TOKEN_PRESENT | (fake.tokens[i].soft ? 0 : CKF_HW_SLOT);
+    return CKR_OK;
+}
+
 static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
     int i = token_in(slot);
@@ -648,6 +659,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list)
         .C_GetInfo = get_info,
         .C_GetFunctionList = C_GetFunctionList,
         .C_GetSlotList = get_slot_list,
+        .C_GetSlotInfo = get_slot_info,
         .C_GetTokenInfo = get_token_info,
         .C_OpenSession = open_session,
         .C_CloseSession = close_session,

@@ -18,6 +18,7 @@ struct fake_token {
     char pin[32];
     CK_FLAGS flags; /* beyond those of the counter */
     int tries;      /* left; 3: full */
+    bool soft;      /* its slot is no hardware */
     bool hide_public;
     bool with_keys[FAKE_KEYS];
     bool certificate;        /* key 1 is seen by its certificate only */

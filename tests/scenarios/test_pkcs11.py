@@ -84,8 +84,8 @@ class Login(Soft):
         self.add("-s", self.module)
         self.bench.run("ssh-add", "-T", self.public("numbers"))  # SHA-1 in 9.2
         self.bench.run("ssh-add", "-T", self.public("curve"))
-        self.assertEqual(self.agent.last()["use"], "raw")
-        # .. but no other program gets data of unknown form signed
+        self.assertEqual(self.agent.last()["use"], "key-test")
+        # .. but no other program gets such data signed
         c = AgentClient(self.agent.ssh)
         self.assertIsNone(c.sign(c.list()[0][0], b"x" * 1024))
 
@@ -421,10 +421,22 @@ class Wild(Case):
         self.mode_file.write_text(word + "\n")
 
     def begin(self, policy=""):
-        super().begin(policy, "-P", f"{BUILD}/*")
+        # Its slots say that they are hardware, for which the built-in policy wants a person to be there.
+        super().begin(policy + "Match token pkcs11\n Touch none\n", "-P", f"{BUILD}/*")
         self.soft = self.bench.home / ".ssh" / "soft"
         self.bench.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "soft", "-f", self.soft)
         self.add("-q", self.soft)
+
+    def test_hardware_wants_a_person(self):
+        Case.begin(self, "", "-P", f"{BUILD}/*")
+        self.add("-s", self.module)
+        self.pinentry.answer("confirm ok")
+        self.sign("key 1")
+        self.assertEqual(self.agent.last()["presence"], "dialog")
+        self.pinentry.answer("confirm no")
+        self.assertNotEqual(self.sign("key 3", check=False).returncode, 0)
+        self.add("-e", self.module)
+        self.assertEqual(len(self.pinentry.dialogs()), 2)
 
     def start_signing(self, part):
         public = self.public(part)

@@ -546,6 +546,26 @@ START_TEST(two_cards_and_one_pin)
 }
 END_TEST
 
+START_TEST(what_is_software)
+{
+    char token[512];
+
+    second_token();
+    one->soft = true;
+    ck_assert_uint_eq(load("1234"), 0);
+    ck_assert_uint_eq(learn(token), 5);
+    ck_assert_ptr_null(strstr(token, "soft="));
+    driver_pkcs11.close(state);
+    two->soft = true;
+    ck_assert_uint_eq(driver_pkcs11.open(module, &state), 0);
+    learn(token);
+    ck_assert_ptr_null(strstr(token, "soft=")); /* nothing is known before it is loaded */
+    ck_assert_uint_eq(load("1234"), 0);
+    ck_assert_uint_eq(learn(token), 5);
+    ck_assert_ptr_nonnull(strstr(token, " soft=1"));
+}
+END_TEST
+
 START_TEST(the_second_card_is_meant)
 {
     second_token();
@@ -678,6 +698,7 @@ int main(int argc, char **argv)
     tcase_add_test(t, taken_out_and_put_back);
     tcase_add_test(t, another_token_gets_no_pin);
     tcase_add_test(t, two_cards_and_one_pin);
+    tcase_add_test(t, what_is_software);
     tcase_add_test(t, the_second_card_is_meant);
     tcase_add_test(t, one_card_in_two_slots);
     tcase_add_test(t, nothing_to_serve);
