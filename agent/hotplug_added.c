@@ -96,14 +96,22 @@ static struct store *store_new(const char *kind, const char *arg)
     return s;
 }
 
-/* Of those that serve nobody: libraries that could not be used, processes that died. The mutex is held. */
-static bool make_room(struct hotplug *h)
+/* One that serves nobody: a library that could not be used, a process that died. The mutex is held. */
+static struct store *find_spare(struct hotplug *h)
 {
     struct store *s;
 
     TAILQ_FOREACH(s, &h->stores, link)
     if (s->token == NULL && s->users == 0)
-        break;
+        return s;
+    return NULL;
+}
+
+/* The mutex is held. */
+static bool make_room(struct hotplug *h)
+{
+    struct store *s = find_spare(h);
+
     if (s == NULL)
         return false;
     TAILQ_REMOVE(&h->stores, s, link);
@@ -211,15 +219,24 @@ struct token *hotplug_security_keys(struct hotplug *h, const char *middleware)
 
 /* --- ending -------------------------------------------------------------------------------------- */
 
+/* The mutex is held. */
+static struct store *store_of(struct hotplug *h, const struct token *t)
+{
+    struct store *s;
+
+    TAILQ_FOREACH(s, &h->stores, link)
+    if (s->token == t)
+        return s;
+    return NULL;
+}
+
 void stores_eof(struct hotplug *h, struct token *t)
 {
     const struct token_info *info;
     struct store *s;
 
     pthread_mutex_lock(&h->mutex);
-    TAILQ_FOREACH(s, &h->stores, link)
-    if (s->token == t)
-        break;
+    s = store_of(h, t);
     if (s != NULL)
         s->token = NULL;
     pthread_mutex_unlock(&h->mutex);
