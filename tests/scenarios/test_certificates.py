@@ -368,7 +368,8 @@ class Files(Case):
         self.put("mode-cert.pub", good).chmod(0o666)
         self.put("zz-cert.pub", good)
         self.wait_listed(good)
-        cases.update(fifo=("", "no regular file"), dir=("", "no regular file"), mode=("", "can be written by others"))
+        cases.update(fifo=("", "no regular file"), dir=("", "no regular file"), mode=("", "can be written by others"),
+                     gone=("", "symbolic link"))
         told = {c["file"].rsplit("/", 1)[1]: c["problem"] for c in self.agent.status()["certificates_left_out"]}
         self.assertEqual(set(told), {f"{n}-cert.pub" for n in cases})
         text = self.agent.latchkey("status").stdout
