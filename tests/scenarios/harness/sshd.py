@@ -45,7 +45,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 AllowAgentForwarding yes
 LogLevel VERBOSE
-SetEnv PATH={bench.env['PATH']}
+SetEnv "PATH={bench.env['PATH']}" SHLVL=2
 {extra}
 """)
         if os.geteuid() == 0:
