@@ -2,6 +2,7 @@
  * lines of Assuan, and each command gets one answer at most. */
 #include "agent/audit.h"
 #include "agent/broker.h"
+#include "agent/certificates.h"
 #include "agent/ctl_explain.h"
 #include "agent/ctl_json.h"
 #include "agent/grants.h"
@@ -36,6 +37,11 @@ void requester_free(struct requester *r)
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         gpgrt_free(*texts[i]);
     gpgrt_free(r);
+}
+
+void certificates_reload(struct certificates *c)
+{
+    (void)c;
 }
 
 json_t *ctl_status_json(struct agent *a)

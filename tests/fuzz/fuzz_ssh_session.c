@@ -100,6 +100,24 @@ gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ss
     return 0;
 }
 
+gpg_error_t broker_add_provider(struct agent *a, const struct origin *from, const char *provider,
+                                struct rd pin, struct key_constraints *c)
+{
+    (void)a;
+    (void)from;
+    (void)c;
+    REQUIRE(!locked && provider != NULL);
+    return pin.n > 0 ? 0 : gpg_error(GPG_ERR_BAD_PIN);
+}
+
+gpg_error_t broker_remove_provider(struct agent *a, const struct origin *from, const char *provider)
+{
+    (void)a;
+    (void)from;
+    REQUIRE(!locked && provider != NULL);
+    return gpg_error(GPG_ERR_NOT_FOUND);
+}
+
 gpg_error_t broker_remove_ssh(struct agent *a, const struct origin *from, struct rd blob)
 {
     (void)a;
