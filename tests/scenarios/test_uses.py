@@ -1,4 +1,5 @@
 """What is asked to be signed, told apart: by those who really ask. A CA, sudo's PAM module, an sshd without its host key."""
+import base64
 import getpass
 import os
 import shutil
@@ -6,7 +7,7 @@ import sys
 import unittest
 
 from harness import Agent, AgentClient, Bench, ScriptedPinentry, Sshd
-from harness.agentclient import s
+from harness.agentclient import s, take
 
 # pam_ssh_agent_auth as sudo would call it, without sudo and without touching the machine's PAM configuration.
 PAM = """
@@ -96,14 +97,30 @@ class CertificateAuthority(Case):
 
 class Sudo(Case):
     def ask(self):
-        """The module's own view of a PAM service; what it takes for authorized_keys is the output of cat USER."""
+        """Asks as the module does; by the module itself where it runs at all, which is for root."""
+        return self.by_module() if os.geteuid() == 0 else self.by_hand()
+
+    def by_module(self):
         b = self.bench
         conf = b.top / "pam.d"
         if not conf.exists():
             conf.mkdir()
-            (conf / "latchkey-test").write_text("auth required pam_ssh_agent_auth.so authorized_keys_command=/bin/cat debug\n")
+            # the program that tells authorized keys is cat, whose argument is the user's name
+            (conf / "latchkey-test").write_text("auth required pam_ssh_agent_auth.so authorized_keys_command=/bin/cat\n")
         shutil.copy(next(iter(self.keys.values())), b.home / getpass.getuser())
         return b.run(sys.executable, "-c", PAM, conf, getpass.getuser(), check=False).stdout
+
+    def by_hand(self):
+        _, blob = next(iter(self.keys.values())).read_text().split()[:2]
+        blob = base64.b64decode(blob)
+        user, words = getpass.getuser(), [s(w) for w in (sys.executable, "-c", "x\ny")]
+        request = b"\0\0\0\x65" + s(os.urandom(40)) + s(user) + s(user) + s("latchkey-test") + s(os.getcwd())
+        request += s(len(words).to_bytes(4, "big") + b"".join(words)) + s("host") + (1700000000).to_bytes(8, "big")
+        kind, _ = take(blob)
+        c = AgentClient(self.agent.ssh)
+        signed = c.sign(blob, s(request) + b"\x36" + s(user) + s("pam_ssh_agent_auth") + s("publickey") + b"\1" + s(kind) + s(blob))
+        c.close()
+        return "let in\n" if signed else "kept out\n"
 
     def test_pam_ssh_agent_auth(self):
         self.begin("Match use sudo\n Confirm yes\n", "ed25519", "rsa", "ecdsa")
