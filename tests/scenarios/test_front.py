@@ -61,7 +61,7 @@ class Words(unittest.TestCase):
         for name in settings:
             self.assertRegex((TOP / "contrib/man/latchkey.conf.5").read_text(), rf"(?m)^\.It Cm {name}\b")
         policy = (TOP / "contrib/man/latchkey-policy.5").read_text()
-        criteria = re.findall(r'^    \[CRIT_\w+\] = \{"([\w-]+)"', (TOP / "policy" / "criteria.c").read_text(), re.M)
+        criteria = re.findall(r'^    \[CRIT_\w+\] = \{"([\w-]+)"', (TOP / "policy" / "criteria_parse.c").read_text(), re.M)
         self.assertGreater(len(criteria), 10)
         for name in criteria:
             self.assertRegex(policy, rf"(?m)^\.It .*\bCm {name}\b")
