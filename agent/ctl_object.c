@@ -32,17 +32,16 @@ static gpg_error_t put_data(struct buf *b, const char *s, size_t n)
     while (n > 0) {
         const char *escape = memchr(s, '%', n);
         size_t plain = escape != NULL ? (size_t)(escape - s) : n;
-        uint8_t octet;
+        int high, low;
 
         buf_put(b, s, plain);
         s += plain;
         n -= plain;
         if (n == 0)
             break;
-        if (n < 3 || digit(s[1]) < 0 || digit(s[2]) < 0)
+        if (n < 3 || (high = digit(s[1])) < 0 || (low = digit(s[2])) < 0)
             return gpg_error(GPG_ERR_ASS_PARAMETER);
-        octet = (uint8_t)(digit(s[1]) << 4 | digit(s[2]));
-        buf_put_u8(b, octet);
+        buf_put_u8(b, (uint8_t)(high * 16 + low));
         s += 3;
         n -= 3;
     }
