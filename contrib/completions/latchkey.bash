@@ -83,7 +83,9 @@ _latchkey_agent()
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         ;;
-    *) mapfile -t COMPREPLY < <(compgen -W "-a -c -s -k -D -d -t -v --foreground --daemon --log-file --verbose --help --version" -- "$cur") ;;
+    -O) mapfile -t COMPREPLY < <(compgen -W "allow-remote-pkcs11 no-restrict-websafe websafe-allow=" -- "$cur") ;;
+    -E) mapfile -t COMPREPLY < <(compgen -W "sha256" -- "$cur") ;;
+    *) mapfile -t COMPREPLY < <(compgen -W "-a -c -s -k -u -D -d -t -E -O -P -T -U -v --foreground --daemon --log-file --verbose --help --version" -- "$cur") ;;
     esac
 }
 complete -o default -F _latchkey_agent latchkey-agent

@@ -53,6 +53,12 @@ complete -c latchkey-agent -s k -d "end the agent"
 complete -c latchkey-agent -s D -d "stay in the foreground"
 complete -c latchkey-agent -s d -d "foreground, log to standard error"
 complete -c latchkey-agent -s t -x -d "life of added keys"
+complete -c latchkey-agent -s u -d "remove sockets that killed agents left behind"
+complete -c latchkey-agent -s U -d "leave them"
+complete -c latchkey-agent -s T -d "sockets below TMPDIR"
+complete -c latchkey-agent -s E -x -a sha256 -d "hash for fingerprints"
+complete -c latchkey-agent -s P -x -d "allowed providers"
+complete -c latchkey-agent -s O -x -a "allow-remote-pkcs11 no-restrict-websafe websafe-allow=" -d option
 complete -c latchkey-agent -s v -l verbose
 complete -c latchkey-agent -l foreground -d "as a service"
 complete -c latchkey-agent -l daemon -d "as a service, in the background"
