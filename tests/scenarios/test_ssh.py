@@ -78,7 +78,7 @@ class Login(Case):
         self.pinentry.wait_open(1)
         self.bench.end(p)
         wait_until(lambda: self.agent.records() and self.agent.last().get("reason") == "the client hung up", "the request ends")
-        self.pinentry.answer("confirm ok")
+        self.pinentry.always("ok")  # the dialog that was withdrawn may take a single answer with it
         self.assertEqual(server.login().stdout, "in\n")
 
 
