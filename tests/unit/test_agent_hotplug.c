@@ -499,16 +499,14 @@ START_TEST(the_rest_fails)
 }
 END_TEST
 
-/* The whole of what T says; NULL while a part of it is still to be read. */
-static const struct token_info *whole_info(struct token *t)
+static bool is_wholly_read(struct token *t)
 {
     const struct token_info *info = token_info_get(t);
+    bool whole = info != NULL && !info->more;
 
-    if (info != NULL && info->more) {
+    if (info != NULL)
         token_info_put(info);
-        info = NULL;
-    }
-    return info;
+    return whole;
 }
 
 /* The keys that are read later belong to the token that proved itself before; a card that shows one
@@ -524,7 +522,8 @@ START_TEST(the_rest_of_a_proven_token_is_known)
     hotplug_note_verified(a.hotplug, t);
     hotplug_settle_all(a.hotplug, 20000);
     until(keys() == 2);
-    until((info = whole_info(t)) != NULL);
+    until(is_wholly_read(t));
+    info = token_info_get(t);
     until(hotplug_key_was_verified(a.hotplug, info, "sig"));
     token_info_put(info);
     token_unref(t);
