@@ -75,7 +75,7 @@ struct device {
     uint8_t waiting_cmd;
     int64_t waiting_since, keepalive_at;
     /* for tests to read */
-    unsigned silent, asserted, cancelled, pins, chosen, busy;
+    unsigned silent, asserted, cancelled, gave_up, pins, chosen, busy;
 };
 
 int64_t now_ms(void);

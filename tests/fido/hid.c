@@ -188,6 +188,7 @@ int hid_tick(struct device *d)
         d->waiting = NULL;
         run_cbor(d, c, true);
     } else if (now - d->waiting_since >= d->touch_ms) {
+        d->gave_up++;
         d->waiting = NULL;
         send_status(c, ST_USER_ACTION_TIMEOUT, rd_of(NULL, 0));
     } else if (now >= d->keepalive_at) {

@@ -64,12 +64,12 @@ static void make(const char *rest, struct buf *out)
 
 static void tell_state(struct buf *out)
 {
-    buf_printf(
-        out,
-        "{\"waiting\": %s, \"silent\": %u, \"asserted\": %u, \"cancelled\": %u, \"pins\": %u, "
-        "\"chosen\": %u, \"busy\": %u, \"tries\": %d}\n",
-        dev.waiting != NULL ? "true" : "false", dev.silent, dev.asserted, dev.cancelled, dev.pins,
-        dev.chosen, dev.busy, dev.tries);
+    buf_printf(out,
+               "{\"waiting\": %s, \"silent\": %u, \"asserted\": %u, \"cancelled\": %u, "
+               "\"gave_up\": %u, \"pins\": %u, "
+               "\"chosen\": %u, \"busy\": %u, \"tries\": %d}\n",
+               dev.waiting != NULL ? "true" : "false", dev.silent, dev.asserted, dev.cancelled,
+               dev.gave_up, dev.pins, dev.chosen, dev.busy, dev.tries);
 }
 
 static bool control(const char *line, struct buf *out)

@@ -353,8 +353,7 @@ class ByLibfido2(Case):
         # The device gives up sooner than the person: it is asked again.
         fido.do("patience 200")
         p = self.start_sign(key)
-        fido.wait_blink()
-        fido.wait_blink(False)
+        wait_until(lambda: fido.state()["gave_up"] > 0, "the device gives up")  # the dark moment in between may pass unseen
         fido.do("patience 30000")
         self.touch_when_it_blinks(fido, p)
 
