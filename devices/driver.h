@@ -13,12 +13,19 @@ struct pin_request {
     bool low;          /* unknown, but fewer than there might be */
     bool wrong;        /* the previous one was wrong */
     int min, max;      /* lengths in octets, 0 not known */
+    bool fresh;        /* one that is to be set: typed twice */
 };
 struct driver_io {
     /* Asks for a PIN (PIN: BUF_INIT_SECURE). Never with a PC/SC transaction open. GPG_ERR_CANCELED: none will come. */
     gpg_error_t (*ask_pin)(void *arg, const struct pin_request *q, struct buf *pin);
     /* A touch is being waited for, or no longer. */
     void (*touch)(void *arg, bool waiting);
+    /* An inquiry of the verb's own: KEYWORD and FIELDS ("NAME=VALUE ..", may be NULL); ANSWER at most MAX octets. SECRET: in
+     * confidential mode. GPG_ERR_CANCELED: there is none. */
+    gpg_error_t (*inquire)(void *arg, const char *keyword, const char *fields, size_t max,
+                           bool secret, struct buf *answer);
+    /* A status line of the verb's own. */
+    gpg_error_t (*status)(void *arg, const char *keyword, const char *fields);
     /* The broker gave this operation up: end it where that can be. */
     bool (*canceled)(void *arg);
     void *arg;
@@ -27,6 +34,7 @@ struct driver_io {
 struct driver_op {
     const char *key_id;
     const char *use;     /* for logs */
+    const char *args;    /* the command's whole line, for fields that only some kinds know */
     struct tosign input; /* SIGN; DECRYPT has the (enc-val ..) in data */
     long pin_age;        /* seconds; -1 any, 0 typed for this */
     bool drop, want_touch;
@@ -35,6 +43,12 @@ struct driver_op {
     bool pin_typed, pin_cached, pin_device, touched;
     bool asserted; /* SAYS is what a security key signed with it */
     struct sk_assertion says;
+};
+
+/* A verb that only some kinds have (proto/token_protocol.h). RESULT, secure, is the answer's data. */
+struct driver_verb {
+    const char *name;
+    gpg_error_t (*run)(void *state, struct driver_op *op, struct buf *result);
 };
 
 struct driver {
@@ -59,6 +73,7 @@ struct driver {
     void (*delete_all)(void *state);
     /* Loads what ARGUMENT names and logs in with PIN (may be empty), which came before anybody asked. */
     gpg_error_t (*load)(void *state, struct driver_op *op, struct rd pin);
+    const struct driver_verb *verbs; /* ended by one without name; NULL: none */
 };
 
 /* NULL-ended table of all drivers: main.c. */

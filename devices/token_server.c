@@ -73,6 +73,29 @@ static bool was_canceled(void *arg)
     return c->job != 0 && c->s->canceled[c->index] == c->job;
 }
 
+/* KEYWORD and FIELDS as one line. */
+static const char *join(struct buf *whole, const char *keyword, const char *fields)
+{
+    buf_printf(whole, fields != NULL && fields[0] != '\0' ? "%s %s" : "%s%s", keyword,
+               fields != NULL ? fields : "");
+    return buf_cstr(whole);
+}
+
+static gpg_error_t ask_other(void *arg, const char *keyword, const char *fields, size_t max,
+                             bool secret, struct buf *answer)
+{
+    struct channel *c = arg;
+    struct buf whole = BUF_INIT;
+    gpg_error_t err;
+
+    if (was_canceled(c))
+        return gpg_error(GPG_ERR_CANCELED);
+    err = join(&whole, keyword, fields) != NULL ? inquire(c, buf_cstr(&whole), max, secret, answer)
+                                                : gpg_error(GPG_ERR_ENOMEM);
+    buf_free(&whole);
+    return gpg_err_code(err) == GPG_ERR_ASS_CANCELED ? gpg_error(GPG_ERR_CANCELED) : err;
+}
+
 static gpg_error_t ask_pin(void *arg, const struct pin_request *q, struct buf *pin)
 {
     struct channel *c = arg;
@@ -95,18 +118,22 @@ static gpg_error_t ask_pin(void *arg, const struct pin_request *q, struct buf *p
         field_put_int(&line, "min", q->min);
     if (q->max > 0)
         field_put_int(&line, "max", q->max);
-    {
-        struct buf whole = BUF_INIT;
-
-        buf_printf(&whole, "PIN %s", buf_cstr(&line) != NULL ? buf_cstr(&line) : "");
-        err = buf_cstr(&whole) != NULL ? inquire(c, buf_cstr(&whole), MAX_PIN, true, pin)
-                                       : gpg_error(GPG_ERR_ENOMEM);
-        buf_free(&whole);
-    }
+    if (q->fresh)
+        field_put_int(&line, "new", 1);
+    err = buf_cstr(&line) != NULL ? ask_other(c, "PIN", buf_cstr(&line), MAX_PIN, true, pin)
+                                  : gpg_error(GPG_ERR_ENOMEM);
     buf_free(&line);
-    if (err == 0 && pin->len == 0)
-        err = gpg_error(GPG_ERR_CANCELED);
-    return gpg_err_code(err) == GPG_ERR_ASS_CANCELED ? gpg_error(GPG_ERR_CANCELED) : err;
+    return err == 0 && pin->len == 0 ? gpg_error(GPG_ERR_CANCELED) : err;
+}
+
+static gpg_error_t tell_other(void *arg, const char *keyword, const char *fields)
+{
+    struct channel *c = arg;
+
+    /* cut short, it would say something else */
+    if (strlen(keyword) + 1 + strlen(fields) > MAX_STATUS)
+        return gpg_error(GPG_ERR_TOO_LARGE);
+    return assuan_write_status(c->ctx, keyword, fields);
 }
 
 static void tell_touch(void *arg, bool waiting)
@@ -114,6 +141,16 @@ static void tell_touch(void *arg, bool waiting)
     struct channel *c = arg;
 
     (void)assuan_write_status(c->ctx, "TOUCH", waiting ? "wait" : "done");
+}
+
+static struct driver_io io_of(struct channel *c)
+{
+    return (struct driver_io){.ask_pin = ask_pin,
+                              .touch = tell_touch,
+                              .inquire = ask_other,
+                              .status = tell_other,
+                              .canceled = was_canceled,
+                              .arg = c};
 }
 
 static gpg_error_t tell_shown(struct channel *c, const struct driver_op *op)
@@ -143,7 +180,7 @@ static gpg_error_t parse_op(struct channel *c, const char *line, const struct dr
     long hash = 0, flag = 0, job = 0;
     gpg_error_t err;
 
-    *op = (struct driver_op){.io = io};
+    *op = (struct driver_op){.io = io, .args = line};
     if ((err = field_get_int(line, "job", 0, &job)) != 0)
         return err;
     c->job = (unsigned)job;
@@ -178,8 +215,7 @@ static gpg_error_t send_sexp(struct channel *c, gcry_sexp_t sexp)
 static gpg_error_t crypto(assuan_context_t ctx, char *line, bool decrypt)
 {
     struct channel *c = assuan_get_pointer(ctx);
-    struct driver_io io = {
-        .ask_pin = ask_pin, .touch = tell_touch, .canceled = was_canceled, .arg = c};
+    struct driver_io io = io_of(c);
     struct buf data = decrypt ? BUF_INIT_SECURE : BUF_INIT, result = BUF_INIT_SECURE;
     char *key_id = NULL, *use = NULL;
     struct driver_op op;
@@ -242,8 +278,7 @@ static gpg_error_t cmd_decrypt(assuan_context_t ctx, char *line)
 static gpg_error_t cmd_verify(assuan_context_t ctx, char *line)
 {
     struct channel *c = assuan_get_pointer(ctx);
-    struct driver_io io = {
-        .ask_pin = ask_pin, .touch = tell_touch, .canceled = was_canceled, .arg = c};
+    struct driver_io io = io_of(c);
     char *key_id = NULL, *use = NULL, *ref = NULL;
     struct driver_op op;
     gpg_error_t err;
@@ -338,8 +373,7 @@ static gpg_error_t cmd_addkey(assuan_context_t ctx, char *line)
 static gpg_error_t cmd_load(assuan_context_t ctx, char *line)
 {
     struct channel *c = assuan_get_pointer(ctx);
-    struct driver_io io = {
-        .ask_pin = ask_pin, .touch = tell_touch, .canceled = was_canceled, .arg = c};
+    struct driver_io io = io_of(c);
     struct buf pin = BUF_INIT_SECURE;
     char *key_id = NULL, *use = NULL;
     struct driver_op op;
@@ -387,6 +421,42 @@ static gpg_error_t cmd_delall(assuan_context_t ctx, char *line)
     return 0;
 }
 
+/* A verb of this kind's own. */
+static gpg_error_t cmd_other(assuan_context_t ctx, char *line)
+{
+    struct channel *c = assuan_get_pointer(ctx);
+    const char *name = assuan_get_command_name(ctx);
+    const struct driver_verb *v = c->s->d->verbs;
+    struct driver_io io = io_of(c);
+    struct buf result = BUF_INIT_SECURE;
+    char *key_id = NULL, *use = NULL;
+    struct driver_op op;
+    gpg_error_t err;
+
+    while (v->name != NULL && strcmp(v->name, name) != 0)
+        v++;
+    if (v->name == NULL)
+        return gpg_error(GPG_ERR_ASS_UNKNOWN_CMD);
+    err = parse_op(c, line, &io, &op, &key_id, &use);
+    if (err == 0)
+        err = v->run(c->s->state, &op, &result);
+    if (err == 0)
+        err = buf_err(&result);
+    if (err == 0)
+        err = tell_shown(c, &op);
+    if (err == 0 && result.len > 0) {
+        assuan_begin_confidential(ctx);
+        err = assuan_send_data(ctx, result.data, result.len);
+        if (err == 0)
+            err = assuan_send_data(ctx, NULL, 0);
+        assuan_end_confidential(ctx);
+    }
+    gpgrt_free(key_id);
+    gpgrt_free(use);
+    buf_free(&result);
+    return note(c, err);
+}
+
 static const struct {
     const char *name;
     assuan_handler_t handler;
@@ -429,6 +499,9 @@ static gpg_error_t open_channel(struct channel *c, int fd)
     err = assuan_init_socket_server(c->ctx, (assuan_fd_t)fd, ASSUAN_SOCKET_SERVER_ACCEPTED);
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0] && err == 0; i++)
         err = assuan_register_command(c->ctx, verbs[i].name, verbs[i].handler, NULL);
+    for (const struct driver_verb *v = c->s->d->verbs; v != NULL && v->name != NULL && err == 0;
+         v++)
+        err = assuan_register_command(c->ctx, v->name, cmd_other, NULL);
     if (err == 0)
         err = assuan_register_post_cmd_notify(c->ctx, after_command);
     return err;

@@ -38,6 +38,38 @@
  *   LOAD pin-age=S [drop=1] pkcs11 only: loads the module; INQUIRE GIVENPIN gets the PIN that came with ssh-add -s (it
  *                           may be empty) in confidential mode. Until then LEARN tells no keys. SHOWN line.
  *
+ * Verbs of the key store ("gpg"). A key's id is its keygrip in upper-case hex. The disk is looked at each time: other programs
+ * share the folder. LEARN tells of private keys, not of stubs; SIGN and DECRYPT, and the verbs below where a passphrase
+ * is wanted, take CACHE fields.
+ *   STORED key=G | all=1    a STORED status line per key file
+ *   GENERATE [created=UNIX] [protect=0] [preset=1] [nonce=N] [passwd-nonce=N] CACHE
+ *                           INQUIRE PARAM gets gpg's (genkey ..). Answer: canonical public-key; NONCE unless protect=0
+ *   IMPORT [created=UNIX] [force=1] [unattended=1] [nonce=N] CACHE
+ *                           INQUIRE WRAPKEY gets the AES-128 key, INQUIRE WRAPPED the private key wrapped by it (RFC 3394).
+ *                           GPG_ERR_EEXIST. A KEY and perhaps a NONCE status line
+ *   EXPORT key=G form=plain|openpgp|card [created=UNIX] [nonce=N] CACHE
+ *                           INQUIRE WRAPKEY; answer: the key wrapped. card: a private-key with (created-at ..) for WRITEKEY
+ *   PASSWD key=G [verify=1] [preset=1] [cache-nonce=N] [passwd-nonce=N] CACHE    NONCE
+ *   ATTR key=G name=NAME: [delete=1 | set=1]     an attribute of the key file; set: INQUIRE VALUE. Answer: its value
+ *   STUB key=G serial=HEX ref=OPENPGP.N [label=DISPLAYSERIAL] [force=1]   INQUIRE PUB (canonical public-key): a shadowed key
+ *                           file; without force one that is there stays, but for the Token of a stub
+ *   SSHADD key=G [ttl=N] [confirm=1]             a line in sshcontrol
+ *   CACHE do=get|put|clear id=ID mode=normal|user|ssh|any [realm=N] [ttl=N] [max-ttl=N]
+ *                           passphrases that are no key's, or not yet: put: INQUIRE SECRET; get: answer, GPG_ERR_NO_DATA
+ *   CACHE fields: [cache=0: none of it may be used] [ttl=N max-ttl=N: how long a right passphrase serves, in seconds; 0 not at
+ *                           all] [mode=normal|ssh] [realm=N: what one realm was told serves no other]
+ *
+ * Verbs of cards ("pcsc"):
+ *   GETATTR name=K          an ATTR line each, as scdaemon's GETATTR K would print it; K "LEARN": all that its LEARN prints
+ *   SETATTR name=K pin-age=S          INQUIRE VALUE
+ *   CHANGEPIN ref=1|2|3 [reset=1]     as scdaemon's PASSWD; old and new ones by INQUIRE PIN
+ *   GENERATE key=ID created=UNIX [force=1] pin-age=S      answer: canonical public-key. GPG_ERR_EEXIST
+ *   WRITEKEY key=ID created=UNIX [force=1] pin-age=S      INQUIRE WRAPKEY, WRAPPED as IMPORT has them
+ *   READCERT ref=N          answer: the certificate.     WRITECERT ref=N pin-age=S: INQUIRE VALUE
+ *   RESET                   factory reset: all keys go
+ *   APDU [select=HEX] hex=HEX [atr=1]     SELECT and GET DATA only; answer: data and status word
+ *   RANDOM n=N
+ *
  * Arguments:
  *   job      the command's number on its channel, with every verb: for cancelling
  *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex and a number (software),
@@ -51,22 +83,33 @@
  *
  * Inquiries token -> broker:
  *   DATA, KEY, GIVENPIN     as above
- *   PIN ref=R tries=N [low=1] [last=1] [error=wrong] [min=N] [max=N] [label=L]
+ *   PIN ref=R tries=N [low=1] [last=1] [error=wrong] [min=N] [max=N] [label=L] [new=1]
  *                           a PIN is needed (never with a PC/SC transaction open). Answer: the PIN (D line), or CAN.
  *                           tries: left before this attempt, -1 unknown; last: this attempt is the last one, the person
  *                           must have been warned; error=wrong: the previous one in this request was refused.
  *                           low: the number is not known, but a wrong one was given since the last right one. label:
- *                           which token, where one process serves several.
+ *                           which token, where one process serves several. new: one to be set (typed twice). ref: 81, 82 user
+ *                           PIN, 83 admin PIN, rc reset code, user (PKCS#11).
+ *   PASSPHRASE key=G why=use|old|import|export|new try=N tries=N [error=bad]
+ *                           of the key store. why=new: one to protect with, which the broker has had repeated and found good;
+ *                           an empty one: no protection. why=export: to protect what leaves an unprotected key.
+ *   others                  named with their verbs
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
  *         [tries=A/B/C] [counter=N] [aid=HEX] [more=1] [factory=..] [soft=1: keys in software, whatever the kind]
  *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
- *       [slow=1] [comment=C] [sk=APPLICATION]
+ *       [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
  *         before each use (forced signature PIN); "once": until reset; "none": no PIN. sk: a
- *         security key for that application; pub is the key on its curve.
+ *         security key for that application; pub is the key on its curve. ssh: a key of gpg's that its owner offers to ssh,
+ *         too, at this place of the list; confirm: and wants to be asked each time.
  *   TOUCH wait | TOUCH done a touch is being waited for now / no longer (pkcs11: a PIN on the reader's keypad)
+ *   STORED key=G state=clear|protected|shadowed|unknown [pub=BASE64] [cached=1] [serial=HEX ref=R (first Token)] [label=L]
+ *         [comment=C] [ssh=N: place in the list] [ssh-disabled=1] [ssh-ttl=N] [confirm=yes|restricted] [prompt=no] [remote-list=1]
+ *   NONCE [cache=HEX] [passwd=HEX]   names a passphrase for this while
+ *   ATTR name=K text=T      "S K T" as scdaemon writes it, its escapes included
+ *   PROGRESS what=W char=C cur=N total=N
  *   SHOWN [pin=typed|cached|device] [touch=1] [flags=N counter=N]
  *                           what was shown for this operation; touch=1 only if the token enforced one just now; pin=device:
  *                           the token itself verified the person. flags, counter: what a security key signed with it
@@ -89,6 +132,25 @@
 #define TOKEN_VERB_DELKEY  "DELKEY"
 #define TOKEN_VERB_DELALL  "DELALL"
 #define TOKEN_VERB_LOAD    "LOAD"
+/* Verbs of some kinds only: struct driver_verb, TOKEN_OTHER. */
+#define TOKEN_VERB_STORED    "STORED"
+#define TOKEN_VERB_GENERATE  "GENERATE"
+#define TOKEN_VERB_IMPORT    "IMPORT"
+#define TOKEN_VERB_EXPORT    "EXPORT"
+#define TOKEN_VERB_PASSWD    "PASSWD"
+#define TOKEN_VERB_ATTR      "ATTR"
+#define TOKEN_VERB_STUB      "STUB"
+#define TOKEN_VERB_SSHADD    "SSHADD"
+#define TOKEN_VERB_CACHE     "CACHE"
+#define TOKEN_VERB_GETATTR   "GETATTR"
+#define TOKEN_VERB_SETATTR   "SETATTR"
+#define TOKEN_VERB_CHANGEPIN "CHANGEPIN"
+#define TOKEN_VERB_WRITEKEY  "WRITEKEY"
+#define TOKEN_VERB_READCERT  "READCERT"
+#define TOKEN_VERB_WRITECERT "WRITECERT"
+#define TOKEN_VERB_RESET     "RESET"
+#define TOKEN_VERB_APDU      "APDU"
+#define TOKEN_VERB_RANDOM    "RANDOM"
 
 /* Lines of watch-pcsc on descriptor 3, LF-ended, fields as above:
  *   "SERVICE up=1"  "SERVICE up=0"            pcscd answers / is gone (every reader is then lost, not pulled)
