@@ -9,6 +9,7 @@
 
 struct audit;
 struct certificates;
+struct gpg;
 struct grants;
 struct hotplug;
 struct keyring;
@@ -32,6 +33,7 @@ struct agent {
     struct prompt *prompt;
     struct audit *audit;
     struct hotplug *hotplug;
+    struct gpg *gpg;      /* gpg_agent.h: what it takes to serve gpg; NULL: it does not */
     char *runtime_dir;    /* $XDG_RUNTIME_DIR/latchkey or a private directory, 0700 */
     const char *ssh_path; /* where it listens for ssh clients; NULL: not known */
     time_t started;

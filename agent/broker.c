@@ -192,7 +192,7 @@ static void check_confirm(struct run *r)
 {
     struct operation *op = r->op;
 
-    if (op->id->constraints.confirm || r->v.confirm == CONFIRM_YES)
+    if (op->confirm || op->id->constraints.confirm || r->v.confirm == CONFIRM_YES)
         r->want_dialog = true;
     else if (r->v.confirm == CONFIRM_CONNECTION &&
              (r->approval_scope == NULL ||
@@ -362,6 +362,8 @@ static gpg_error_t run_on_holder(struct run *r)
     struct operation *op = r->op;
     struct token_job job = {
         .verb = op->verb,
+        .word = op->word,
+        .args = op->args,
         .key_id = r->holder->id,
         .use = op->use,
         .comment = op->id->comment,
@@ -371,6 +373,7 @@ static gpg_error_t run_on_holder(struct run *r)
         .drop = drop_after_use(r),
         .want_touch = r->want_touch,
         .pin = run_on_pin,
+        .inquire = op->answer != NULL ? run_on_inquire : NULL,
         .touch = run_on_touch,
         .queued = run_on_queued,
         .arg = r,
@@ -388,6 +391,8 @@ static gpg_error_t run_on_holder(struct run *r)
         r->w.ignore_lock = true;
     }
     run_fresh_deadline(r);
+    if (op->patient)
+        r->w.deadline_ms = INT64_MAX;
     err = token_run(r->holder->token, &r->w, &job);
     run_hide_notice(r);
     if (err == 0 && op->verb == TOKEN_SIGN)
@@ -411,6 +416,8 @@ static gpg_error_t run_on_holder(struct run *r)
     if (op->verb != TOKEN_SIGN) {
         op->result = job.result;
         job.result = BUF_INIT;
+        op->lines = job.lines;
+        job.lines = BUF_INIT;
     }
     if (job.touched)
         r->out.presence = "touch";
@@ -422,6 +429,7 @@ static gpg_error_t run_on_holder(struct run *r)
     }
 out:
     buf_free(&job.result);
+    buf_free(&job.lines);
     return err;
 }
 

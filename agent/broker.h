@@ -52,6 +52,34 @@ gpg_error_t broker_sign_openpgp(struct agent *a, const struct origin *from, cons
 gpg_error_t broker_openpgp_certificate(struct agent *a, const struct origin *from, const char *key,
                                        const char *uid, struct openpgp_result *out);
 
+/* What gpg asks for: an operation in a token's own terms. */
+struct token_request {
+    const char *use,
+        *use_text;        /* policy use; for people: "decrypt", "change the name on the card".. */
+    const char *what;     /* further lines for dialogs, or NULL */
+    enum token_verb verb; /* TOKEN_SIGN, TOKEN_DECRYPT, TOKEN_OTHER, TOKEN_VERIFY, TOKEN_DELKEY */
+    const char *word, *args; /* as struct token_job has them */
+    struct tosign tosign;    /* TOKEN_SIGN; .data is the input of TOKEN_DECRYPT */
+    /* Answers the token's inquiries but for PINs; ANSWER is secure; W: what may end a wait for the answer. */
+    gpg_error_t (*answer)(void *arg, struct wait *w, const char *line, struct buf *answer);
+    void *answer_arg;
+    const char *refusal; /* refuse for this reason whatever the policy says; NULL: none */
+    bool patient;        /* may take as long as it takes */
+    bool confirm;        /* a dialog whatever the policy says */
+    /* results, token_request_clear */
+    gcry_sexp_t sig;
+    struct buf result; /* secure */
+    struct buf lines;  /* TOKEN_OTHER: the token's status lines, LF-ended */
+    char *error_text;  /* for people */
+};
+void token_request_clear(struct token_request *r);
+/* With the key ID of a snapshot. A bare hash signed by a key of ssh's is judged as `raw`, whatever R says. */
+gpg_error_t broker_request(struct agent *a, const struct origin *from, const struct identity *id,
+                           struct token_request *r);
+/* With the token T: KEY_ID names a key or slot there, NULL: none. */
+gpg_error_t broker_request_token(struct agent *a, const struct origin *from, struct token *t,
+                                 const char *key_id, struct token_request *r);
+
 /* `latchkey unlock`: proof from a token that was verified before the lock (PIN typed now), or a
  * dialog when there is none. *HOW (gpgrt_free) tells what served. */
 gpg_error_t broker_unlock(struct agent *a, const struct origin *from, char **error_text);

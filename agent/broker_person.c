@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-#include <string.h>
-
 void run_fresh_deadline(struct run *r)
 {
     r->w.deadline_ms = r->v.timeout > 0 ? monotonic_ms() + (int64_t)r->v.timeout * 1000 : INT64_MAX;
@@ -139,6 +137,20 @@ static gpg_error_t warn_last_try(struct run *r, const char *label)
     text.desc = desc;
     err = prompt_confirm(r->a->prompt, &r->w, r->op->from->who, &text);
     gpgrt_free(desc);
+    return err;
+}
+
+gpg_error_t run_on_inquire(void *arg, const char *line, struct buf *answer)
+{
+    struct run *r = arg;
+    gpg_error_t err;
+
+    run_fresh_deadline(r);
+    run_hide_notice(r);
+    err = r->op->answer(r->op->answer_arg, &r->w, line, answer);
+    run_fresh_deadline(r);
+    if (r->op->patient)
+        r->w.deadline_ms = INT64_MAX;
     return err;
 }
 

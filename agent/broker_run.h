@@ -37,6 +37,7 @@ void run_fresh_deadline(struct run *r);
 gpg_error_t run_ask_dialog(struct run *r);
 /* token_job's callbacks; ARG is the struct run. */
 gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf *pin);
+gpg_error_t run_on_inquire(void *arg, const char *line, struct buf *answer);
 void run_on_touch(void *arg, bool on);
 void run_on_queued(void *arg, unsigned ahead, bool draining);
 void run_hide_notice(struct run *r);

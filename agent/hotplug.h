@@ -27,6 +27,11 @@ struct token *hotplug_software(struct hotplug *h);
  * NULL also when the library is none that can be used. May take seconds. */
 struct token *hotplug_security_keys(struct hotplug *h, const char *middleware);
 
+/* The same for gpg's key store below GnuPG's home directory HOME. What it holds stays on disk when it ends. */
+struct token *hotplug_stored(struct hotplug *h, const char *home);
+/* All key stores forget every passphrase. */
+void hotplug_forget_stored(struct hotplug *h);
+
 /* PKCS#11 providers (ssh-add -s): a process each, known by the module's real path. A process that
  * dies takes no keys away: they stay listed, and it is started anew when one of them is used.
  *

@@ -15,6 +15,7 @@
 #define WIPE_S     10u
 /* A signature that waits for a touch keeps its channel. */
 #define SECURITY_KEY_CHANNELS 8u
+#define GPG_KIND              "gpg"
 #define MAX_STORES            16u
 
 /* --- starting ------------------------------------------------------------------------------------ */
@@ -32,14 +33,19 @@ static unsigned software_channels(void)
     return n < 1 ? 2u : n > 16 ? 17u : (unsigned)n + 1;
 }
 
+/* A passphrase that is waited for keeps its channel as a touch does. */
+static unsigned channels_of(const char *kind)
+{
+    return strcmp(kind, "software") == 0 ? software_channels() : SECURITY_KEY_CHANNELS;
+}
+
 static gpg_error_t start(struct hotplug *h, const struct store *s, struct token **out)
 {
-    const struct token_spec spec = {
-        .program = h->a->token_program,
-        .kind = s->kind,
-        .arg = s->arg,
-        .nchannels = strcmp(s->kind, "software") == 0 ? software_channels() : SECURITY_KEY_CHANNELS,
-        .learn_timeout_s = LEARN_S};
+    const struct token_spec spec = {.program = h->a->token_program,
+                                    .kind = s->kind,
+                                    .arg = s->arg,
+                                    .nchannels = channels_of(s->kind),
+                                    .learn_timeout_s = LEARN_S};
     struct token *t;
     gpg_error_t err = token_start(&spec, on_eof, h, &t);
 
@@ -189,6 +195,27 @@ struct token *hotplug_software(struct hotplug *h)
     return hotplug_store(h, "software", NULL);
 }
 
+struct token *hotplug_stored(struct hotplug *h, const char *home)
+{
+    return hotplug_store(h, GPG_KIND, home);
+}
+
+static bool is_stored(const struct store *s)
+{
+    return strcmp(s->kind, GPG_KIND) == 0;
+}
+
+void hotplug_forget_stored(struct hotplug *h)
+{
+    struct store *s;
+
+    pthread_mutex_lock(&h->mutex);
+    TAILQ_FOREACH(s, &h->stores, link)
+    if (is_stored(s) && s->token != NULL)
+        token_forget(s->token);
+    pthread_mutex_unlock(&h->mutex);
+}
+
 /* "hid", or the emulators that the settings name. */
 static char *fido_devices(const struct settings *set)
 {
@@ -243,9 +270,12 @@ void stores_eof(struct hotplug *h, struct token *t)
     if (s == NULL)
         return;
     info = token_info_get(t);
-    gpgrt_log_error(
-        "the process that holds the added keys of %s ended: they have to be added again\n",
-        info != NULL ? info->name : s->kind);
+    if (is_stored(s))
+        gpgrt_log_error("the process for gpg's keys ended: it is started anew when one is used\n");
+    else
+        gpgrt_log_error(
+            "the process that holds the added keys of %s ended: they have to be added again\n",
+            info != NULL ? info->name : s->kind);
     token_info_put(info);
     drop(h, t);
 }
@@ -306,7 +336,7 @@ void hotplug_remove_added(struct hotplug *h)
     keyring_remove_added(h->a->keyring);
     pthread_mutex_lock(&h->mutex);
     TAILQ_FOREACH(s, &h->stores, link)
-    if (s->token != NULL && n < MAX_STORES)
+    if (s->token != NULL && n < MAX_STORES && !is_stored(s))
         all[n++] = token_ref(s->token);
     pthread_mutex_unlock(&h->mutex);
     for (size_t i = 0; i < n; i++) {

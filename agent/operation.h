@@ -15,7 +15,13 @@ struct operation {
     const struct policy_set *policy; /* the set that judges it */
     const struct identity *id;       /* in a snapshot that outlives the operation; its key may be
                                         NULL where none is known yet */
-    enum token_verb verb;            /* TOKEN_SIGN, TOKEN_DECRYPT, TOKEN_ADDKEY, TOKEN_LOAD */
+    enum token_verb verb;    /* TOKEN_SIGN, TOKEN_DECRYPT, TOKEN_ADDKEY, TOKEN_LOAD, TOKEN_OTHER */
+    const char *word, *args; /* as struct token_job has them */
+    /* Answers the token's inquiries but for PINs; ANSWER is secure. W: what may end a wait for it. */
+    gpg_error_t (*answer)(void *arg, struct wait *w, const char *line, struct buf *answer);
+    void *answer_arg;
+    bool patient;         /* may take as long as it takes (key generation) */
+    bool confirm;         /* a dialog whatever the policy says */
     bool judge_only;      /* ends with the person's consent; nothing is asked of the token */
     const char *use;      /* policy use: "ssh-auth", "sshsig:git", "git-commit".. */
     const char *use_text; /* for people: "log in", "sign a git commit".. */
@@ -32,6 +38,7 @@ struct operation {
     struct sk_assertion says;
     struct buf result; /* other verbs: what the token answered; owned by the caller. TOKEN_ADDKEY:
                           set after errors too once the token has the key, for it to be wiped */
+    struct buf lines;  /* TOKEN_OTHER: the token's status lines; owned by the caller */
     char *error_text;  /* for people, when it failed; owned by the caller */
 };
 

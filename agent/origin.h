@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+struct ask;
 struct bind {
     struct key *hostkey;
     uint8_t *sid;
@@ -21,8 +22,9 @@ struct origin {
     struct requester *who;
     struct bind *binds;
     size_t nbinds;
-    bool bind_attempted; /* a session-bind came, even a failed one */
-    bool extra_socket;   /* came in on gpg's extra socket: counts as forwarded */
+    bool bind_attempted;   /* a session-bind came, even a failed one */
+    const struct ask *ask; /* how the person is asked (ask.h); NULL: by dialogs */
+    bool extra_socket;     /* came in on gpg's extra socket: counts as forwarded */
 };
 
 #endif

@@ -20,6 +20,10 @@ struct prompt_text {
     const char *error;       /* shown in red above: "Wrong PIN, 2 tries left"; NULL none */
     const char *label;       /* "PIN", "Passphrase" */
     const char *ok, *cancel; /* button texts, NULL: pinentry's own */
+    /* Told once the pinentry runs, before the dialog shows: "PID FLAVOR VERSION TTYNAME TTYTYPE DISPLAY .." as gpg's
+     * PINENTRY_LAUNCHED has it. An error calls the dialog off. NULL: nobody wants to know. */
+    gpg_error_t (*launched)(void *arg, const char *info);
+    void *launched_arg;
 };
 
 /* All: 0 when agreed; GPG_ERR_CANCELED or GPG_ERR_NOT_CONFIRMED when the person said no (also

@@ -22,7 +22,7 @@
 #define STACK_SIZE    (256u * 1024u)
 #define SPARE_FDS     64u
 #define BACKLOG       SOMAXCONN
-#define MAX_LISTENERS 4
+#define MAX_LISTENERS 8
 
 struct connection {
     struct server *s;
@@ -61,6 +61,9 @@ struct server {
 static void (*const serve[SERVER_ROLES])(struct agent *a, int fd, struct activity *act) = {
     [SERVER_SSH] = ssh_session_serve,
     [SERVER_CTL] = ctl_session_serve,
+    [SERVER_GPG] = gpg_session_serve,
+    [SERVER_GPG_EXTRA] = gpg_session_serve_extra,
+    [SERVER_GPG_BROWSER] = gpg_session_serve_browser,
 };
 
 /* --- starting -------------------------------------------------------------------------------------- */

@@ -8,7 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum server_role { SERVER_SSH, SERVER_CTL, SERVER_ROLES };
+/* GPG: gpg-agent's protocol, all of it, or what S.gpg-agent.extra and S.gpg-agent.browser allow. */
+enum server_role {
+    SERVER_SSH,
+    SERVER_CTL,
+    SERVER_GPG,
+    SERVER_GPG_EXTRA,
+    SERVER_GPG_BROWSER,
+    SERVER_ROLES
+};
 
 struct server;
 gpg_error_t server_new(struct agent *a, struct server **out);
@@ -32,5 +40,10 @@ bool server_free(struct server *s);
  */
 void ssh_session_serve(struct agent *a, int fd, struct activity *act);
 void ctl_session_serve(struct agent *a, int fd, struct activity *act);
+void gpg_session_serve(struct agent *a, int fd, struct activity *act);
+void gpg_session_serve_extra(struct agent *a, int fd, struct activity *act);
+void gpg_session_serve_browser(struct agent *a, int fd, struct activity *act);
+/* gpg-agent --server. */
+void gpg_session_serve_pipe(struct agent *a, int in, int out, struct activity *act);
 
 #endif

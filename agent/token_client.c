@@ -78,7 +78,9 @@ void job_unref(struct job *j)
     buf_free(&j->line);
     buf_free(&j->data);
     buf_free(&j->result);
+    buf_free(&j->lines);
     buf_free(&j->pin_answer);
+    gpgrt_free(j->ask_line);
     gpgrt_free(j->token_line);
     for (size_t i = 0; i < j->nkeys; i++)
         gpgrt_free(j->key_lines[i]);
@@ -152,22 +154,26 @@ static const struct verb {
                     .inquiry = "GIVENPIN",
                     .operation = true,
                     .secret_in = true},
+    [TOKEN_OTHER] = {.key = true, .operation = true, .secret_out = true},
 };
 
 static gpg_error_t make_job(const struct token_job *in, struct job **out)
 {
     const struct verb *v = &verbs[in->verb];
-    struct job *j = job_new(v->word);
+    struct job *j = job_new(in->verb == TOKEN_OTHER ? in->word : v->word);
     gpg_error_t err;
 
     if (j == NULL)
         return gpg_error_from_syserror();
-    if (v->key)
+    j->other = in->verb == TOKEN_OTHER;
+    if (v->key && (in->key_id != NULL || !j->other))
         field_put(&j->line, "key", in->key_id != NULL ? in->key_id : "");
     if (v->operation)
         put_operation(&j->line, in);
     if (v->comment)
         put_cut(&j->line, "comment", in->comment != NULL ? in->comment : "", MAX_COMMENT);
+    if (in->args != NULL)
+        buf_printf(&j->line, " %s", in->args);
     j->inquiry = v->inquiry;
     j->data.secure = v->secret_in;
     j->result.secure = v->secret_out;
@@ -289,16 +295,26 @@ static gpg_error_t serve_pin(struct token *t, struct job *j, const struct token_
 {
     struct token_pin_request ask;
     struct buf pin = BUF_INIT_SECURE;
+    char *line = NULL;
     gpg_error_t err;
     bool asked;
 
     pthread_mutex_lock(&t->mutex);
     asked = j->pin == PIN_ASKED;
     ask = j->ask;
+    if (asked) {
+        line = j->ask_line;
+        j->ask_line = NULL;
+    }
     pthread_mutex_unlock(&t->mutex);
     if (!asked)
         return 0;
-    err = in->pin != NULL ? in->pin(in->arg, &ask, &pin) : gpg_error(GPG_ERR_NO_PIN_ENTRY);
+    if (line != NULL)
+        err = in->inquire != NULL ? in->inquire(in->arg, line, &pin)
+                                  : gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
+    else
+        err = in->pin != NULL ? in->pin(in->arg, &ask, &pin) : gpg_error(GPG_ERR_NO_PIN_ENTRY);
+    gpgrt_free(line);
     if (err == 0)
         err = buf_err(&pin);
     pthread_mutex_lock(&t->mutex);
@@ -377,6 +393,9 @@ static gpg_error_t take_results(struct job *j, struct token_job *out)
     buf_free(&out->result);
     out->result = j->result;
     j->result = BUF_INIT;
+    buf_free(&out->lines);
+    out->lines = j->lines;
+    j->lines = BUF_INIT;
     out->pin_typed = j->pin_typed;
     out->pin_cached = j->pin_cached;
     out->pin_device = j->pin_device;

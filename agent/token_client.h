@@ -65,7 +65,8 @@ enum token_verb {
     TOKEN_ADDKEY,
     TOKEN_DELKEY,
     TOKEN_DELALL,
-    TOKEN_LOAD
+    TOKEN_LOAD,
+    TOKEN_OTHER /* a verb that only some kinds have */
 };
 
 /* What the token wants of the person in the middle of a job. */
@@ -77,11 +78,14 @@ struct token_pin_request {
     bool last;      /* the last one */
     bool wrong;     /* the previous one was wrong */
     int min, max;   /* lengths; 0 not told */
+    bool fresh;     /* one that is to be set: typed twice */
 };
 
 struct token_job {
     /* in; views must stay valid until token_run returns (they are copied for the worker) */
     enum token_verb verb;
+    const char *word;    /* TOKEN_OTHER: TOKEN_VERB_* */
+    const char *args;    /* further fields of the command, "NAME=VALUE ..", or NULL */
     const char *key_id;  /* NULL for those without */
     const char *use;     /* for logs */
     int hash;            /* SIGN */
@@ -95,11 +99,14 @@ struct token_job {
      * DRAINING: the token still works on an abandoned one. */
     gpg_error_t (*pin)(void *arg, const struct token_pin_request *r, struct buf *pin);
     void (*touch)(void *arg, bool on);
+    /* Any other inquiry of the token, whole; ANSWER is secure. */
+    gpg_error_t (*inquire)(void *arg, const char *line, struct buf *answer);
     void (*queued)(void *arg, unsigned ahead, bool draining);
     void *arg;
     /* out */
     struct buf
-        result; /* SIGN: canonical sig-val; DECRYPT: octets (secure); ADDKEY: the KEY line's text */
+        result; /* SIGN: canonical sig-val; DECRYPT and TOKEN_OTHER: octets (secure); ADDKEY: the KEY line's text */
+    struct buf lines; /* TOKEN_OTHER: its status lines, LF-ended; the caller's, like result */
     bool pin_typed, pin_cached, pin_device, touched; /* from SHOWN */
     bool asserted; /* SAYS is what a security key claims to have signed */
     struct sk_assertion says;

@@ -121,7 +121,13 @@ static gpg_error_t on_status(void *arg, const char *line)
     };
     size_t len = strcspn(line, " ");
     const char *rest = line + len + strspn(line + len, " ");
+    struct job *j = ((struct channel *)arg)->job;
 
+    if (j->other && j->lines.len < MAX_RESULT) {
+        buf_printf(&j->lines, "%s\n", line);
+        if (buf_err(&j->lines) != 0)
+            return buf_err(&j->lines);
+    }
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (strlen(table[i].keyword) == len && strncmp(table[i].keyword, line, len) == 0)
             return table[i].handle(arg, rest);
@@ -134,7 +140,7 @@ static gpg_error_t parse_pin_request(const char *line, struct token_pin_request 
 {
     struct token_pin_request r = {0};
     char *ref = NULL, *wrong = NULL, *label = NULL;
-    long tries, low, last, min, max;
+    long tries, low, last, min, max, fresh;
     gpg_error_t err;
 
     if ((err = field_get(line, "ref", &ref)) != 0 ||
@@ -144,6 +150,7 @@ static gpg_error_t parse_pin_request(const char *line, struct token_pin_request 
         (err = field_get_int(line, "tries", -1, &tries)) != 0 ||
         (err = field_get_int(line, "last", 0, &last)) != 0 ||
         (err = field_get_int(line, "min", 0, &min)) != 0 ||
+        (err = field_get_int(line, "new", 0, &fresh)) != 0 ||
         (err = field_get_int(line, "max", 0, &max)) != 0)
         goto out;
     if ((ref != NULL && strlen(ref) >= sizeof r.ref) ||
@@ -158,6 +165,7 @@ static gpg_error_t parse_pin_request(const char *line, struct token_pin_request 
     r.low = low == 1;
     r.last = last == 1;
     r.wrong = wrong != NULL;
+    r.fresh = fresh == 1;
     r.min = (int)min;
     r.max = (int)max;
     *out = r;
@@ -170,18 +178,22 @@ out:
 
 /* Hands the question to the caller's thread and waits for the answer; a job that nobody waits for
  * gets none. */
-static gpg_error_t answer_pin(struct channel *ch, struct conversation *c, const char *line)
+static gpg_error_t answer_by_caller(struct channel *ch, struct conversation *c,
+                                    const struct token_pin_request *ask, const char *line)
 {
     struct token *t = ch->t;
     struct job *j = ch->job;
-    struct token_pin_request ask;
     struct buf pin = BUF_INIT_SECURE;
-    gpg_error_t err = parse_pin_request(line, &ask);
+    char *copy = line != NULL ? gpgrt_strdup(line) : NULL;
+    gpg_error_t err = 0;
 
-    if (err != 0)
-        return err;
+    if (line != NULL && copy == NULL)
+        return gpg_error_from_syserror();
     pthread_mutex_lock(&t->mutex);
-    j->ask = ask;
+    gpgrt_free(j->ask_line);
+    j->ask_line = copy;
+    if (ask != NULL)
+        j->ask = *ask;
     j->pin = PIN_ASKED;
     if (j->w != NULL)
         wait_wake(j->w);
@@ -201,6 +213,14 @@ static gpg_error_t answer_pin(struct channel *ch, struct conversation *c, const 
     return err;
 }
 
+static gpg_error_t answer_pin(struct channel *ch, struct conversation *c, const char *line)
+{
+    struct token_pin_request ask;
+    gpg_error_t err = parse_pin_request(line, &ask);
+
+    return err != 0 ? err : answer_by_caller(ch, c, &ask, NULL);
+}
+
 static gpg_error_t on_inquire(void *arg, struct conversation *c, const char *line)
 {
     struct channel *ch = arg;
@@ -211,7 +231,7 @@ static gpg_error_t on_inquire(void *arg, struct conversation *c, const char *lin
         return answer_pin(ch, c, line + len);
     if (j->inquiry != NULL && strlen(j->inquiry) == len && strncmp(line, j->inquiry, len) == 0)
         return conversation_answer(c, buf_rd(&j->data), j->data.secure);
-    return gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
+    return answer_by_caller(ch, c, NULL, line);
 }
 
 gpg_error_t job_carry_out(struct channel *ch, struct job *j)

@@ -21,6 +21,7 @@ struct job {
     struct buf line;     /* the command */
     struct buf data;     /* answers INQUIRE DATA or KEY; secure where it is a secret */
     const char *inquiry; /* the keyword that DATA answers, NULL: none */
+    bool other;          /* TOKEN_OTHER: status lines are collected */
     bool own_proof;      /* brings a PIN typed for it: a lock does not end it */
     bool forget;
     /* while it runs */
@@ -32,11 +33,13 @@ struct job {
     bool touch; /* a touch is being waited for */
     enum job_pin pin;
     struct token_pin_request ask;
+    char *ask_line;         /* it is not a PIN that is asked for, but this; NULL: a PIN */
     struct buf pin_answer;  /* secure */
     pthread_cond_t changed; /* PIN answered, done */
     /* results; the worker's alone until JOB_DONE */
     gpg_error_t err;
     struct buf result;
+    struct buf lines;
     char *token_line; /* LEARN */
     char **key_lines; /* LEARN, ADDKEY; NULL-ended */
     size_t nkeys;

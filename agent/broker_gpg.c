@@ -1,0 +1,99 @@
+/* The broker's gpg side: operations that come in a token's own terms. */
+#include "agent/operation.h"
+
+#include "agent/policy_watch.h"
+
+void token_request_clear(struct token_request *r)
+{
+    gcry_sexp_release(r->sig);
+    r->sig = NULL;
+    buf_free(&r->result);
+    buf_free(&r->lines);
+    gpgrt_free(r->error_text);
+    r->error_text = NULL;
+}
+
+static void fill(struct operation *op, const struct token_request *r)
+{
+    op->verb = r->verb;
+    op->word = r->word;
+    op->args = r->args;
+    op->use = r->use;
+    op->use_text = r->use_text;
+    op->what = r->what;
+    op->tosign = r->tosign;
+    op->answer = r->answer;
+    op->answer_arg = r->answer_arg;
+    op->refusal = r->refusal;
+    op->patient = r->patient;
+    op->confirm = r->confirm;
+}
+
+/* Moves the results over, and keeps in both what neither may free twice. */
+static void take(struct token_request *r, struct operation *op)
+{
+    r->sig = op->sig;
+    r->result = op->result;
+    r->lines = op->lines;
+    r->error_text = op->error_text;
+    op->sig = NULL;
+    op->result = op->lines = BUF_INIT;
+    op->error_text = NULL;
+}
+
+/* Does it matter for keys of this kind that nobody knows what a hash is the hash of? (An Ed25519 key of ssh's signs messages,
+ * and a hash is none that ssh would take.) */
+static bool hash_could_be_ssh(const struct identity *id)
+{
+    return id->family == FAMILY_SSH &&
+           (id->key->algo == KEY_RSA || id->key->algo == KEY_ECDSA || id->key->algo == KEY_DSA);
+}
+
+gpg_error_t broker_request(struct agent *a, const struct origin *from, const struct identity *id,
+                           struct token_request *r)
+{
+    struct policy_set *policy = policy_current(a->policy);
+    struct destination dest = {0};
+    struct operation op = {.a = a, .from = from, .policy = policy, .id = id, .dest = &dest};
+    gpg_error_t err;
+
+    fill(&op, r);
+    if (op.verb == TOKEN_SIGN && hash_could_be_ssh(id)) {
+        op.use = "raw";
+        op.use_text = "sign a bare hash with a key of ssh's";
+    }
+    if (policy == NULL)
+        err = gpg_error(GPG_ERR_NO_POLICY_MATCH);
+    else
+        err = destination_find(a, from, NULL, policy, &dest);
+    if (err == 0)
+        err = broker_operate(&op);
+    if (policy == NULL)
+        op.error_text = policy_problem(a->policy);
+    take(r, &op);
+    destination_clear(&dest);
+    policy_unref(policy);
+    return err;
+}
+
+gpg_error_t broker_request_token(struct agent *a, const struct origin *from, struct token *t,
+                                 const char *key_id, struct token_request *r)
+{
+    char *comment = gpgrt_strdup("");
+    struct change c;
+    gpg_error_t err;
+
+    if (comment == NULL)
+        return gpg_error_from_syserror();
+    err = change_init(&c, a, from, r->use, t, NULL, comment);
+    if (err == 0) {
+        c.holder.id = (char *)(uintptr_t)key_id;
+        fill(&c.op, r);
+        err = broker_operate(&c.op);
+        take(r, &c.op);
+        c.holder.id = NULL;
+    }
+    change_clear(&c);
+    gpgrt_free(comment);
+    return err;
+}

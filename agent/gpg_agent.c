@@ -1,0 +1,300 @@
+#include "agent/gpg_agent.h"
+
+#include "agent/hotplug.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#define MAX_VALUES 256u
+
+struct value {
+    SLIST_ENTRY(value) link;
+    char *name, *value;
+};
+
+struct gpg {
+    struct agent *a;
+    pthread_mutex_t mutex;
+    struct gpg_config *conf;
+    gpg_error_t (*load)(void *arg, struct gpg_config **out);
+    void *load_arg;
+    void (*stop)(void *arg);
+    void *stop_arg;
+    unsigned events[GPG_EVENTS];
+    SLIST_HEAD(values, value) values;
+    unsigned nvalues;
+    /* UPDATESTARTUPTTY */
+    char *tty, *term, *display, *wayland_display, *xauthority, *dbus, *lc_ctype, *lc_messages,
+        *pinentry_user_data;
+};
+
+/* --- configuration ----------------------------------------------------------------------------------------------------- */
+
+static void config_free(struct gpg_config *c)
+{
+    if (c == NULL)
+        return;
+    gpgrt_free(c->home);
+    gpgrt_free(c->socket);
+    gpgrt_free(c->extra_socket);
+    gpgrt_free(c->browser_socket);
+    gpgrt_free(c->ssh_socket);
+    gpgrt_free(c->pinentry_program);
+    gpgrt_free(c->touch_file);
+    gpgrt_free(c->invisible_char);
+    gpgrt_free(c->check_pattern);
+    gpgrt_free(c->check_sym_pattern);
+    gpgrt_free(c->sys_trustlist);
+    gpgrt_free(c);
+}
+
+const struct gpg_config *gpg_config_get(struct agent *a)
+{
+    struct gpg *g = a->gpg;
+    struct gpg_config *c;
+
+    pthread_mutex_lock(&g->mutex);
+    c = g->conf;
+    __atomic_fetch_add(&c->refs, 1, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&g->mutex);
+    return c;
+}
+
+void gpg_config_put(const struct gpg_config *c)
+{
+    struct gpg_config *own = (struct gpg_config *)(uintptr_t)c;
+
+    if (own != NULL && __atomic_sub_fetch(&own->refs, 1, __ATOMIC_ACQ_REL) == 0)
+        config_free(own);
+}
+
+/* --- the agent's part ---------------------------------------------------------------------------------------------------- */
+
+gpg_error_t gpg_agent_new(struct agent *a, struct gpg_config *c,
+                          gpg_error_t (*load)(void *arg, struct gpg_config **out), void *arg,
+                          struct gpg **out)
+{
+    struct gpg *g = gpgrt_calloc(1, sizeof *g);
+
+    if (g == NULL) {
+        config_free(c);
+        return gpg_error_from_syserror();
+    }
+    pthread_mutex_init(&g->mutex, NULL);
+    SLIST_INIT(&g->values);
+    g->a = a;
+    g->conf = c;
+    c->refs = 1;
+    g->load = load;
+    g->load_arg = arg;
+    *out = g;
+    return 0;
+}
+
+static void value_free(struct value *v)
+{
+    gpgrt_free(v->name);
+    gpgrt_free(v->value);
+    gpgrt_free(v);
+}
+
+void gpg_agent_free(struct gpg *g)
+{
+    struct value *v;
+
+    if (g == NULL)
+        return;
+    while ((v = SLIST_FIRST(&g->values)) != NULL) {
+        SLIST_REMOVE_HEAD(&g->values, link);
+        value_free(v);
+    }
+    gpg_config_put(g->conf);
+    gpgrt_free(g->tty);
+    gpgrt_free(g->term);
+    gpgrt_free(g->display);
+    gpgrt_free(g->wayland_display);
+    gpgrt_free(g->xauthority);
+    gpgrt_free(g->dbus);
+    gpgrt_free(g->lc_ctype);
+    gpgrt_free(g->lc_messages);
+    gpgrt_free(g->pinentry_user_data);
+    pthread_mutex_destroy(&g->mutex);
+    gpgrt_free(g);
+}
+
+void gpg_agent_reload(struct agent *a)
+{
+    struct gpg *g = a->gpg;
+    struct gpg_config *c = NULL, *old;
+
+    if (g->load != NULL && g->load(g->load_arg, &c) == 0) {
+        c->refs = 1;
+        pthread_mutex_lock(&g->mutex);
+        old = g->conf;
+        g->conf = c;
+        pthread_mutex_unlock(&g->mutex);
+        gpg_config_put(old);
+    }
+    hotplug_forget_stored(a->hotplug);
+}
+
+void gpg_agent_on_kill(struct gpg *g, void (*stop)(void *arg), void *arg)
+{
+    g->stop = stop;
+    g->stop_arg = arg;
+}
+
+void gpg_agent_kill(struct gpg *g)
+{
+    if (g->stop != NULL)
+        g->stop(g->stop_arg);
+}
+
+/* --- events ---------------------------------------------------------------------------------------------------------------- */
+
+void gpg_count_event(struct gpg *g, enum gpg_event e)
+{
+    pthread_mutex_lock(&g->mutex);
+    g->events[e]++;
+    if (e != GPG_EVENT_ANY)
+        g->events[GPG_EVENT_ANY]++;
+    pthread_mutex_unlock(&g->mutex);
+}
+
+void gpg_events(struct gpg *g, unsigned count[GPG_EVENTS])
+{
+    pthread_mutex_lock(&g->mutex);
+    memcpy(count, g->events, sizeof g->events);
+    pthread_mutex_unlock(&g->mutex);
+}
+
+/* --- values ---------------------------------------------------------------------------------------------------------------- */
+
+/* The mutex is held. */
+static struct value *find_value(struct gpg *g, const char *name)
+{
+    struct value *v;
+
+    SLIST_FOREACH(v, &g->values, link)
+    if (strcmp(v->name, name) == 0)
+        return v;
+    return NULL;
+}
+
+gpg_error_t gpg_value_put(struct gpg *g, const char *name, const char *value)
+{
+    struct value *fresh = NULL, *old;
+    gpg_error_t err = 0;
+
+    if (value != NULL) {
+        fresh = gpgrt_calloc(1, sizeof *fresh);
+        if (fresh == NULL)
+            return gpg_error_from_syserror();
+        fresh->name = gpgrt_strdup(name);
+        fresh->value = gpgrt_strdup(value);
+        if (fresh->name == NULL || fresh->value == NULL) {
+            value_free(fresh);
+            return gpg_error(GPG_ERR_ENOMEM);
+        }
+    }
+    pthread_mutex_lock(&g->mutex);
+    old = find_value(g, name);
+    if (old == NULL && fresh != NULL && g->nvalues >= MAX_VALUES) {
+        value_free(fresh);
+        fresh = NULL;
+        err = gpg_error(GPG_ERR_TOO_MANY);
+    }
+    if (old != NULL) {
+        SLIST_REMOVE(&g->values, old, value, link);
+        value_free(old);
+        g->nvalues--;
+    }
+    if (fresh != NULL) {
+        SLIST_INSERT_HEAD(&g->values, fresh, link);
+        g->nvalues++;
+    }
+    pthread_mutex_unlock(&g->mutex);
+    return err;
+}
+
+gpg_error_t gpg_value_get(struct gpg *g, const char *name, char **value)
+{
+    const struct value *v;
+    char *copy = NULL;
+
+    pthread_mutex_lock(&g->mutex);
+    v = find_value(g, name);
+    if (v != NULL)
+        copy = gpgrt_strdup(v->value);
+    pthread_mutex_unlock(&g->mutex);
+    if (v == NULL)
+        return gpg_error(GPG_ERR_NO_DATA);
+    if (copy == NULL)
+        return gpg_error(GPG_ERR_ENOMEM);
+    *value = copy;
+    return 0;
+}
+
+/* --- where dialogs go that nobody's terminal is known for --------------------------------------------------------------------- */
+
+struct pair {
+    char **from, **to;
+};
+
+/* Copies what is there; ONLY_MISSING: where nothing is known yet. */
+static gpg_error_t copy(const struct pair *p, size_t n, bool only_missing)
+{
+    for (size_t i = 0; i < n; i++) {
+        char *s;
+
+        if (only_missing && (*p[i].to != NULL || *p[i].from == NULL))
+            continue;
+        s = *p[i].from != NULL ? gpgrt_strdup(*p[i].from) : NULL;
+        if (s == NULL && *p[i].from != NULL)
+            return gpg_error_from_syserror();
+        gpgrt_free(*p[i].to);
+        *p[i].to = s;
+    }
+    return 0;
+}
+
+#define PLACES 9
+
+static void pairs(struct gpg *g, struct requester *r, bool to_requester, struct pair p[PLACES])
+{
+    char **const ours[PLACES] = {
+        &g->tty,  &g->term,     &g->display,     &g->wayland_display,   &g->xauthority,
+        &g->dbus, &g->lc_ctype, &g->lc_messages, &g->pinentry_user_data};
+    char **const theirs[PLACES] = {
+        &r->tty,  &r->term,     &r->display,     &r->wayland_display,   &r->xauthority,
+        &r->dbus, &r->lc_ctype, &r->lc_messages, &r->pinentry_user_data};
+
+    for (size_t i = 0; i < PLACES; i++)
+        p[i] = to_requester ? (struct pair){ours[i], theirs[i]} : (struct pair){theirs[i], ours[i]};
+}
+
+gpg_error_t gpg_startup_set(struct gpg *g, const struct requester *who)
+{
+    struct requester from = *who;
+    struct pair p[PLACES];
+    gpg_error_t err;
+
+    pairs(g, &from, false, p);
+    pthread_mutex_lock(&g->mutex);
+    err = copy(p, PLACES, false);
+    pthread_mutex_unlock(&g->mutex);
+    return err;
+}
+
+gpg_error_t gpg_startup_fill(struct gpg *g, struct requester *who)
+{
+    struct pair p[PLACES];
+    gpg_error_t err;
+
+    pairs(g, who, true, p);
+    pthread_mutex_lock(&g->mutex);
+    err = copy(p, PLACES, true);
+    pthread_mutex_unlock(&g->mutex);
+    return err;
+}
