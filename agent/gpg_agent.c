@@ -1,16 +1,28 @@
 #include "agent/gpg_agent.h"
 
 #include "agent/hotplug.h"
+#include "agent/keyring.h"
 
 #include <pthread.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #define MAX_VALUES 256u
+#define COARSE_NS  20000000
 
 struct value {
     SLIST_ENTRY(value) link;
     char *name, *value;
+};
+
+/* A file or folder as it was. */
+struct seen {
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    int64_t mtime_ns;
 };
 
 struct gpg {
@@ -22,6 +34,10 @@ struct gpg {
     void (*stop)(void *arg);
     void *stop_arg;
     unsigned events[GPG_EVENTS];
+    pthread_mutex_t refresh;     /* for what follows */
+    struct seen folder, control; /* private-keys-v1.d, sshcontrol */
+    bool seen_fresh;             /* they may have changed right after */
+    const struct token *seen_token;
     SLIST_HEAD(values, value) values;
     unsigned nvalues;
     /* UPDATESTARTUPTTY */
@@ -82,6 +98,7 @@ gpg_error_t gpg_agent_new(struct agent *a, struct gpg_config *c,
         return gpg_error_from_syserror();
     }
     pthread_mutex_init(&g->mutex, NULL);
+    pthread_mutex_init(&g->refresh, NULL);
     SLIST_INIT(&g->values);
     g->a = a;
     g->conf = c;
@@ -119,6 +136,7 @@ void gpg_agent_free(struct gpg *g)
     gpgrt_free(g->lc_ctype);
     gpgrt_free(g->lc_messages);
     gpgrt_free(g->pinentry_user_data);
+    pthread_mutex_destroy(&g->refresh);
     pthread_mutex_destroy(&g->mutex);
     gpgrt_free(g);
 }
@@ -149,6 +167,74 @@ void gpg_agent_kill(struct gpg *g)
 {
     if (g->stop != NULL)
         g->stop(g->stop_arg);
+}
+
+/* --- the disk ---------------------------------------------------------------------------------------------------------------- */
+
+static void look_at(const char *home, const char *name, struct seen *out)
+{
+    char *path = gpgrt_bsprintf("%s/%s", home, name);
+    struct stat st;
+
+    *out = (struct seen){0};
+    if (path != NULL && stat(path, &st) == 0)
+        *out = (struct seen){.dev = st.st_dev,
+                             .ino = st.st_ino,
+                             .size = st.st_size,
+                             .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
+    gpgrt_free(path);
+}
+
+static bool same(const struct seen *a, const struct seen *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns;
+}
+
+/* The kernel's clock for files is coarse: what changed a moment ago may have changed again since, under the same time. */
+static bool fresh(const struct seen *s, int64_t now_ns)
+{
+    return s->mtime_ns > now_ns - COARSE_NS;
+}
+
+static bool disk_changed(struct gpg *g, const struct token *t)
+{
+    const struct gpg_config *c = gpg_config_get(g->a);
+    struct timespec ts;
+    struct seen folder, control;
+    int64_t now;
+    bool changed;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+    look_at(c->home, "private-keys-v1.d", &folder);
+    look_at(c->home, "sshcontrol", &control);
+    gpg_config_put(c);
+    changed = g->seen_token != t || g->seen_fresh || !same(&folder, &g->folder) ||
+              !same(&control, &g->control);
+    g->seen_token = t;
+    g->folder = folder;
+    g->control = control;
+    g->seen_fresh = fresh(&folder, now) || fresh(&control, now);
+    return changed;
+}
+
+/* Whoever comes meanwhile waits: what it asks for may be among what is new. */
+gpg_error_t gpg_refresh(struct gpg *g, struct token *t)
+{
+    gpg_error_t err = 0;
+
+    pthread_mutex_lock(&g->refresh);
+    if (disk_changed(g, t)) {
+        err = token_learn(t, LEARN_REFRESH);
+        if (err == 0)
+            err = keyring_set_token(g->a->keyring, t);
+        if (err == 0)
+            gpg_count_event(g, GPG_EVENT_KEY);
+        else
+            g->seen_token = NULL;
+    }
+    pthread_mutex_unlock(&g->refresh);
+    return err;
 }
 
 /* --- events ---------------------------------------------------------------------------------------------------------------- */

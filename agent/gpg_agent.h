@@ -23,6 +23,11 @@ void gpg_agent_reload(struct agent *a);
 void gpg_agent_on_kill(struct gpg *g, void (*stop)(void *arg), void *arg);
 void gpg_agent_kill(struct gpg *g);
 
+struct token;
+/* Brings the keyring up to date with the key store's token T, if the folder of key files or sshcontrol have changed or T is
+ * another one than last time. */
+gpg_error_t gpg_refresh(struct gpg *g, struct token *t);
+
 /* Counters of GETEVENTCOUNTER, counted from the keyring's and tokens' changes. */
 enum gpg_event { GPG_EVENT_ANY, GPG_EVENT_KEY, GPG_EVENT_CARD, GPG_EVENTS };
 void gpg_count_event(struct gpg *g, enum gpg_event e);

@@ -17,6 +17,9 @@ enum gpg_level { GPG_FULL, GPG_EXTRA, GPG_BROWSER };
 #define GPG_GRIP_CHARS 40
 #define GPG_WRAPKEY    16 /* AES-128 */
 
+/* What the key store calls itself (token_info.name). */
+#define GPG_STORE_NAME "software-gpg"
+
 struct scd; /* scd_session.c's own */
 
 struct gpg_session {
@@ -86,7 +89,7 @@ gpg_error_t gpg_fail(struct gpg_session *s, gpg_err_code_t code, const char *tex
  * it came from a card. */
 gpg_error_t gpg_map_error(struct gpg_session *s, gpg_error_t err, bool from_card);
 
-/* --- gpg_key.c */
+/* --- gpg_store.c */
 /* The key store's token, started if need be and read anew if the disk changed; a new reference. GPG_ERR_ENODEV.. */
 gpg_error_t gpg_store(struct agent *a, struct token **out);
 /* One key file as the store tells of it; grip in upper case. Views into the struct's own line. */
@@ -104,12 +107,24 @@ gpg_error_t gpg_stored_get(struct gpg_session *s, const char *grip, struct gpg_s
 /* All of them: N in a new array. */
 gpg_error_t gpg_stored_list(struct gpg_session *s, struct gpg_stored **out, size_t *n);
 void gpg_stored_clear(struct gpg_stored *k);
+/* A verb of the store's that uses no private key (STORED, ATTR without set, CACHE do=clear): nobody is asked, nothing is
+ * recorded. GRIP, ARGS may be NULL; RESULT, LINES (the caller's; NULL: not wanted) as token_job has them. */
+gpg_error_t gpg_ask_store(struct gpg_session *s, const char *grip, const char *word,
+                          const char *args, struct buf *result, struct buf *lines);
 /* The identity that serves GRIP now: a private key on disk first, else any token that holds it. NULL: none. Valid as long as
  * *SNAP (the caller's: keyring_put). */
 const struct identity *gpg_find(struct gpg_session *s, const char *grip,
                                 const struct keyring_snapshot **snap);
 /* Is it a key of the key store (its passphrase and cache are then at stake), or a token's? */
 bool gpg_is_stored(const struct identity *id);
+
+/* --- gpg_key.c */
+/* SEXP as data, canonical. */
+gpg_error_t gpg_send_sexp(struct gpg_session *s, gcry_sexp_t sexp);
+/* READKEY GRIP. */
+gpg_error_t gpg_read_key(struct gpg_session *s, const char *grip, bool ssh_form, bool no_data);
+/* "MD5:aa:bb.." or "SHA256:.." of a public key blob of ssh's; HASH: GCRY_MD_*. New string. */
+char *gpg_ssh_fingerprint(struct rd blob, int hash);
 
 /* --- gpg_passphrase.c */
 /* token_request.answer for all that the key store asks (PASSPHRASE): by dialog, with the description of SETKEYDESC, by
@@ -131,6 +146,8 @@ void gpg_put_cache_fields(struct gpg_session *s, bool normal_cache, bool ssh, st
 gpg_error_t gpg_pass_nonces(struct gpg_session *s, struct rd lines, bool until_reset);
 
 /* --- gpg_card.c, scd_session.c */
+/* READKEY --card. */
+gpg_error_t gpg_read_card_key(struct gpg_session *s, const char *ref, bool no_data);
 void gpg_scd_free(struct gpg_session *s);
 void gpg_scd_reset(struct gpg_session *s);
 

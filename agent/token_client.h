@@ -19,6 +19,7 @@ struct token_info {
     char *name;   /* "yubikey-5417533": kind-serial; unique among the agent's tokens */
     char *label;  /* for people: "YubiKey 5417533" */
     char *version;
+    char *aid;    /* of an OpenPGP card, 32 hex digits: what gpg calls its serial number; NULL */
     char *reader; /* PC/SC reader name, NULL else */
     int bus, dev; /* USB bus and device, -1: not known */
     bool contactless;

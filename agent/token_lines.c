@@ -132,6 +132,7 @@ void token_info_clear(struct token_info *i)
     gpgrt_free(i->name);
     gpgrt_free(i->label);
     gpgrt_free(i->version);
+    gpgrt_free(i->aid);
     gpgrt_free(i->reader);
     for (size_t n = 0; i->key_lines != NULL && i->key_lines[n] != NULL; n++)
         gpgrt_free(i->key_lines[n]);
@@ -149,6 +150,7 @@ gpg_error_t token_line_parse(const char *line, struct token_info *out)
         (err = get_text(line, "name", &i.name)) != 0 ||
         (err = get_text(line, "label", &i.label)) != 0 ||
         (err = get_text(line, "version", &i.version)) != 0 ||
+        (err = get_text(line, "aid", &i.aid)) != 0 ||
         (err = get_text(line, "reader", &i.reader)) != 0 ||
         (err = get_bus(line, &i.bus, &i.dev)) != 0 ||
         (err = get_flag(line, "contactless", &i.contactless)) != 0 ||
@@ -157,7 +159,7 @@ gpg_error_t token_line_parse(const char *line, struct token_info *out)
         (err = get_int(line, "counter", -1, 0, 0xffffff, &i.counter)) != 0)
         goto out;
     if (i.kind == NULL || i.name == NULL || !is_name(i.kind) || !is_name(i.name) ||
-        (i.serial != NULL && !is_name(i.serial)))
+        (i.serial != NULL && !is_name(i.serial)) || (i.aid != NULL && !is_name(i.aid)))
         err = gpg_error(GPG_ERR_BAD_DATA);
 out:
     if (err == 0)

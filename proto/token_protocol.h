@@ -151,6 +151,10 @@
 #define TOKEN_VERB_RESET     "RESET"
 #define TOKEN_VERB_APDU      "APDU"
 #define TOKEN_VERB_RANDOM    "RANDOM"
+/* Status lines of theirs. */
+#define TOKEN_STATUS_STORED "STORED"
+#define TOKEN_STATUS_NONCE  "NONCE"
+#define TOKEN_STATUS_ATTR   "ATTR"
 
 /* Lines of watch-pcsc on descriptor 3, LF-ended, fields as above:
  *   "SERVICE up=1"  "SERVICE up=0"            pcscd answers / is gone (every reader is then lost, not pulled)
