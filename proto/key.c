@@ -304,6 +304,45 @@ static gpg_error_t from_sexp_rsa(gcry_sexp_t list, struct key **out)
     return err;
 }
 
+static gpg_error_t from_sexp_dsa(gcry_sexp_t list, struct key **out)
+{
+    static const char *const names[4] = {"p", "q", "g", "y"};
+    struct buf b[4] = {BUF_INIT, BUF_INIT, BUF_INIT, BUF_INIT};
+    struct key_numbers num = {0};
+    gpg_error_t err = 0;
+
+    for (int i = 0; i < 4 && err == 0; i++) {
+        err = sexp_param(list, names[i], &b[i]);
+        num.dsa[i] = rd_magnitude(buf_rd(&b[i]));
+    }
+    if (err == 0)
+        err = key_make(KEY_DSA, &num, out);
+    for (int i = 0; i < 4; i++)
+        buf_free(&b[i]);
+    return err;
+}
+
+/* A key that is none of ours: KEY is its (public-key ..). */
+static gpg_error_t from_sexp_other(gcry_sexp_t key, struct key **out)
+{
+    struct key *k = gpgrt_calloc(1, sizeof *k);
+    gpg_error_t err;
+
+    if (k == NULL)
+        return gpg_error_from_syserror();
+    k->refs = 1;
+    k->algo = KEY_OTHER;
+    k->nbits = gcry_pk_get_nbits(key);
+    err = gcry_sexp_build(&k->sexp, NULL, "%S", key);
+    if (err == 0 && (k->nbits == 0 || gcry_pk_get_keygrip(k->sexp, k->grip) == NULL))
+        err = gpg_error(GPG_ERR_PUBKEY_ALGO);
+    if (err != 0)
+        key_unref(k);
+    else
+        *out = k;
+    return err;
+}
+
 gpg_error_t key_from_sexp(gcry_sexp_t sexp, bool ecdh, struct key **out)
 {
     gcry_sexp_t key = gcry_sexp_find_token(sexp, "public-key", 0);
@@ -319,8 +358,14 @@ gpg_error_t key_from_sexp(gcry_sexp_t sexp, bool ecdh, struct key **out)
         err = from_sexp_ecc(list, ecdh, out);
     else if (strcmp(algo, "ecdh") == 0)
         err = from_sexp_ecc(list, true, out);
+    else if (strcmp(algo, "dsa") == 0)
+        err = from_sexp_dsa(list, out);
     else
         err = gpg_error(GPG_ERR_PUBKEY_ALGO);
+    if (algo != NULL && err != 0 &&
+        (gpg_err_code(err) == GPG_ERR_UNKNOWN_CURVE || gpg_err_code(err) == GPG_ERR_PUBKEY_ALGO ||
+         strcmp(algo, "dsa") == 0))
+        err = from_sexp_other(key, out);
     gcry_free(algo);
     gcry_sexp_release(list);
     gcry_sexp_release(key);
@@ -436,6 +481,9 @@ const char *key_algo_name(const struct key *k, char buf[32])
         return "ecdsa-sk";
     case KEY_SK_ED25519:
         return "ed25519-sk";
+    case KEY_OTHER:
+        (void)snprintf(buf, 32, "other%u", k->nbits);
+        return buf;
     case KEY_ECDSA:
     case KEY_ED25519:
     case KEY_ECDH:

@@ -15,6 +15,7 @@ enum key_algo {
     KEY_SK_ECDSA,   /* sk-ecdsa-sha2-nistp256@openssh.com */
     KEY_SK_ED25519, /* sk-ssh-ed25519@openssh.com */
     KEY_DSA, /* ssh-dss: 1024 bits and SHA-1, as long as there are ssh clients that add them */
+    KEY_OTHER, /* what gpg has besides: Elgamal, DSA of other sizes, Ed448, X448. Only its s-expression is known here */
 };
 
 /* An OpenSSH certificate (PROTOCOL.certkeys). All views point into key->blob. */
@@ -58,7 +59,8 @@ struct key {
  * GPG_ERR_UNKNOWN_ALGORITHM (GPG_ERR_PUBKEY_ALGO) for types we do not know: callers skip those. The CA's signature
  * is NOT checked here: see cert_check(). */
 gpg_error_t key_from_blob(struct rd blob, struct key **out);
-/* From a (public-key ..) s-expression, canonical or not; ECDH marks an encryption key. The sexp is copied. */
+/* From a (public-key ..) s-expression, canonical or not; ECDH marks an encryption key. The sexp is copied. Whatever else
+ * libgcrypt knows gives a KEY_OTHER. */
 gpg_error_t key_from_sexp(gcry_sexp_t sexp, bool ecdh, struct key **out);
 /* From one line of an OpenSSH .pub / authorized_keys-like text "type base64 [comment]"; COMMENT (may be NULL) is
  * new (gpgrt_free), "" if there is none. */

@@ -89,6 +89,7 @@ gpg_error_t sig_from_rs(const struct key *k, struct rd r, struct rd s, gcry_sexp
         return sig_of_mpis("(sig-val(dsa(r %m)(s %m)))", r, s, out);
     case KEY_RSA:
     case KEY_ECDH:
+    case KEY_OTHER:
         break;
     }
     return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);

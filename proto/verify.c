@@ -163,7 +163,7 @@ gpg_error_t sig_verify(const struct key *k, const struct tosign *t, gcry_sexp_t 
     bool hashed = k->algo != KEY_ED25519 && k->algo != KEY_SK_ED25519;
     gpg_error_t err;
 
-    if (k->algo == KEY_ECDH)
+    if (k->algo == KEY_ECDH || k->algo == KEY_OTHER)
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
     if (hashed && (t->data.n == 0 || gcry_md_get_algo_dlen(t->hash) != t->data.n))
         return gpg_error(GPG_ERR_DIGEST_ALGO);
