@@ -43,6 +43,7 @@ struct agent {
     bool remote_providers;         /* -O allow-remote-pkcs11 */
     /* applications of security keys that sign any data, a pattern list; NULL: all (-O no-restrict-websafe) */
     const char *websafe_allow;
+    bool as_gpg_agent;  /* started as gpg starts its agent */
     bool owns_hardware; /* holds the instance lock; else software keys only */
 };
 

@@ -62,6 +62,7 @@ static void config_free(struct gpg_config *c)
     gpgrt_free(c->check_pattern);
     gpgrt_free(c->check_sym_pattern);
     gpgrt_free(c->sys_trustlist);
+    gpgrt_free(c->ssh_digest);
     gpgrt_free(c);
 }
 
@@ -94,7 +95,7 @@ gpg_error_t gpg_agent_new(struct agent *a, struct gpg_config *c,
     struct gpg *g = gpgrt_calloc(1, sizeof *g);
 
     if (g == NULL) {
-        config_free(c);
+        gpg_config_put(c);
         return gpg_error_from_syserror();
     }
     pthread_mutex_init(&g->mutex, NULL);
@@ -102,7 +103,6 @@ gpg_error_t gpg_agent_new(struct agent *a, struct gpg_config *c,
     SLIST_INIT(&g->values);
     g->a = a;
     g->conf = c;
-    c->refs = 1;
     g->load = load;
     g->load_arg = arg;
     *out = g;
@@ -147,7 +147,6 @@ void gpg_agent_reload(struct agent *a)
     struct gpg_config *c = NULL, *old;
 
     if (g->load != NULL && g->load(g->load_arg, &c) == 0) {
-        c->refs = 1;
         pthread_mutex_lock(&g->mutex);
         old = g->conf;
         g->conf = c;
@@ -178,10 +177,11 @@ static void look_at(const char *home, const char *name, struct seen *out)
 
     *out = (struct seen){0};
     if (path != NULL && stat(path, &st) == 0)
-        *out = (struct seen){.dev = st.st_dev,
-                             .ino = st.st_ino,
-                             .size = st.st_size,
-                             .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
+        *out =
+            (struct seen){.dev = st.st_dev,
+                          .ino = st.st_ino,
+                          .size = st.st_size,
+                          .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
     gpgrt_free(path);
 }
 

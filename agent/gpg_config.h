@@ -18,16 +18,18 @@ struct gpg_config {
     /* pinentry */
     char *pinentry_program, *touch_file, *invisible_char; /* NULL: not told */
     unsigned pinentry_timeout;                            /* seconds, 0: none */
+    bool batch;                                           /* no pinentry ever */
     bool grab, keep_tty, keep_display, allow_emacs_pinentry, formatted_passphrase;
     /* new passphrases */
     unsigned min_passphrase_len, min_passphrase_nonalpha, max_passphrase_days;
     char *check_pattern, *check_sym_pattern; /* files, NULL: none */
     bool enforce_constraints;
-    unsigned long s2k_count; /* 0: calibrated */
+    unsigned s2k_count; /* 0: calibrated */
     /* trustlist.txt */
     bool allow_mark_trusted, no_user_trustlist;
     char *sys_trustlist; /* NULL: the default */
     bool disable_scdaemon;
+    char *ssh_digest;         /* ssh-fingerprint-digest, as it was written */
     int ssh_fingerprint_hash; /* GCRY_MD_MD5, GCRY_MD_SHA256.. */
     unsigned refs;
 };

@@ -346,7 +346,8 @@ static gpg_error_t wanted_hash(struct gpg_session *s, const char *line, int *has
     return *hash != 0 ? 0 : gpg_fail(s, GPG_ERR_INV_ARG, NULL);
 }
 
-static gpg_error_t info_all(struct gpg_session *s, bool ssh_only, bool data, bool with_ssh, int hash)
+static gpg_error_t info_all(struct gpg_session *s, bool ssh_only, bool data, bool with_ssh,
+                            int hash)
 {
     const struct keyring_snapshot *snap;
     struct gpg_stored *files = NULL;
@@ -417,9 +418,8 @@ static gpg_error_t cmd_keyinfo(struct gpg_session *s, char *line)
         hotplug_settle_all(s->a->hotplug, SETTLE_MS);
     snap = keyring_get(s->a->keyring);
     id = find_on_token(snap, grip);
-    err = stored || id != NULL
-              ? tell_key(s, stored ? &k : NULL, id, grip, data, with_ssh, hash)
-              : gpg_fail(s, GPG_ERR_NOT_FOUND, NULL);
+    err = stored || id != NULL ? tell_key(s, stored ? &k : NULL, id, grip, data, with_ssh, hash)
+                               : gpg_fail(s, GPG_ERR_NOT_FOUND, NULL);
     if (err == 0 && data)
         err = assuan_send_data(s->ctx, NULL, 0);
     keyring_put(snap);
@@ -565,8 +565,9 @@ static gpg_error_t cmd_keyattr(struct gpg_session *s, char *line)
     r.answer_arg = value;
     err = r.args != NULL ? gpg_store(s->a, &t) : gpg_error(GPG_ERR_ENOMEM);
     if (err == 0) {
-        err = delete || *value != '\0' ? broker_request_token(s->a, &s->origin, t, grip, &r)
-                                       : gpg_ask_store(s, grip, TOKEN_VERB_ATTR, r.args, &r.result, &r.lines);
+        err = delete || *value != '\0'
+                  ? broker_request_token(s->a, &s->origin, t, grip, &r)
+                  : gpg_ask_store(s, grip, TOKEN_VERB_ATTR, r.args, &r.result, &r.lines);
         token_unref(t);
     }
     if (err == 0 && r.result.len > 0)
@@ -578,15 +579,18 @@ static gpg_error_t cmd_keyattr(struct gpg_session *s, char *line)
 
 const struct gpg_command gpg_key_commands[] = {
     {"HAVEKEY", cmd_havekey, true,
-     "HAVEKEY <hexstrings_with_keygrips>\nHAVEKEY --list[=<limit>]\nHAVEKEY --info <hexgrip>\n\nIs at "
+     "HAVEKEY <hexstrings_with_keygrips>\nHAVEKEY --list[=<limit>]\nHAVEKEY --info <hexgrip>\n\nIs "
+     "at "
      "least one of these secret keys there?"},
     {"KEYINFO", cmd_keyinfo, true,
-     "KEYINFO [--[ssh-]list] [--data] [--ssh-fpr[=algo]] [--with-ssh] <keygrip>\n\nTells where a key "
+     "KEYINFO [--[ssh-]list] [--data] [--ssh-fpr[=algo]] [--with-ssh] <keygrip>\n\nTells where a "
+     "key "
      "is and how it is protected."},
     {"READKEY", cmd_readkey, false,
      "READKEY [--no-data] [--format=ssh] <hexstring_with_keygrip>\nREADKEY --card [--no-data] "
      "<keyid>\n\nThe public key."},
     {"KEYATTR", cmd_keyattr, false,
-     "KEYATTR [--delete] <hexstring_with_keygrip> <ATTRNAME> [<VALUE>]\n\nAn attribute of a key file."},
+     "KEYATTR [--delete] <hexstring_with_keygrip> <ATTRNAME> [<VALUE>]\n\nAn attribute of a key "
+     "file."},
     {0},
 };

@@ -20,6 +20,7 @@ static const struct gpg_command *const tables[] = {
     session_commands,
     gpg_key_commands,
     gpg_sign_commands,
+    gpg_passphrase_commands,
 };
 #define TABLES (sizeof tables / sizeof tables[0])
 
@@ -851,6 +852,10 @@ static void session_clear(struct gpg_session *s)
     requester_free(s->origin.who);
 }
 
+/* Passphrases pass through a conversation's buffers. */
+static struct assuan_malloc_hooks secure = {
+    .malloc = gcry_malloc_secure, .realloc = gcry_realloc, .free = gcry_free};
+
 /* IN and OUT: one socket, or (--server) a pipe's two ends. */
 static void serve(struct agent *a, int in, int out, struct activity *act, enum gpg_level level)
 {
@@ -874,7 +879,7 @@ static void serve(struct agent *a, int in, int out, struct activity *act, enum g
     if (err == 0 && level != GPG_FULL)
         err = gpg_startup_fill(a->gpg, s.origin.who);
     if (err == 0)
-        err = assuan_new_ext(&s.ctx, GPG_ERR_SOURCE_GPGAGENT, NULL, NULL, NULL);
+        err = assuan_new_ext(&s.ctx, GPG_ERR_SOURCE_GPGAGENT, &secure, NULL, NULL);
     if (err != 0)
         goto end;
     assuan_set_pointer(s.ctx, &s);
@@ -895,7 +900,7 @@ static void serve(struct agent *a, int in, int out, struct activity *act, enum g
     if (err == 0)
         err = assuan_process(s.ctx);
     if (err != 0 && gpg_err_code(err) != GPG_ERR_EOF)
-        gpgrt_log_debug("gpg connection: %s\n", gpg_strerror(err));
+        gpgrt_log_info("gpg connection: %s\n", gpg_strerror(err));
 end:
     if (s.ctx != NULL)
         assuan_release(s.ctx);

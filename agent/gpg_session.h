@@ -111,6 +111,11 @@ void gpg_stored_clear(struct gpg_stored *k);
  * recorded. GRIP, ARGS may be NULL; RESULT, LINES (the caller's; NULL: not wanted) as token_job has them. */
 gpg_error_t gpg_ask_store(struct gpg_session *s, const char *grip, const char *word,
                           const char *args, struct buf *result, struct buf *lines);
+/* The same with an answer for what the store inquires. */
+gpg_error_t gpg_call_store(struct gpg_session *s, const char *grip, const char *word,
+                           const char *args,
+                           gpg_error_t (*inquire)(void *arg, const char *line, struct buf *answer),
+                           void *arg, struct buf *result, struct buf *lines);
 /* The identity that serves GRIP now: a private key on disk first, else any token that holds it. NULL: none. Valid as long as
  * *SNAP (the caller's: keyring_put). */
 const struct identity *gpg_find(struct gpg_session *s, const char *grip,
@@ -126,13 +131,14 @@ gpg_error_t gpg_read_key(struct gpg_session *s, const char *grip, bool ssh_form,
 /* "MD5:aa:bb.." or "SHA256:.." of a public key blob of ssh's; HASH: GCRY_MD_*. New string. */
 char *gpg_ssh_fingerprint(struct rd blob, int hash);
 
-/* --- gpg_passphrase.c */
+/* --- gpg_dialog.c */
 /* token_request.answer for all that the key store asks (PASSPHRASE): by dialog, with the description of SETKEYDESC, by
  * loopback, or GPG_ERR_NO_PIN_ENTRY. ARG: a struct gpg_asking. */
 struct gpg_asking {
     struct gpg_session *s;
-    const char *desc; /* percent-escaped, as SETKEYDESC gave it; NULL: the agent's own words */
-    bool ssh;         /* asked for by ssh */
+    const char *new_text; /* for a new passphrase; NULL: the agent's own words */
+    const char *desc;     /* percent-escaped, as SETKEYDESC gave it; NULL: the agent's own words */
+    bool ssh;             /* asked for by ssh */
     /* Answers what else the verb inquires (WRAPKEY, WRAPPED, PARAM, VALUE..): by keyword; NULL: nothing else. */
     gpg_error_t (*more)(struct gpg_asking *k, struct wait *w, const char *line, struct buf *answer);
     void *more_arg;
@@ -146,6 +152,9 @@ void gpg_put_cache_fields(struct gpg_session *s, bool normal_cache, bool ssh, st
 gpg_error_t gpg_pass_nonces(struct gpg_session *s, struct rd lines, bool until_reset);
 
 /* --- gpg_card.c, scd_session.c */
+/* Asks for the card that the stub FILE names until COME(ARG) (missing_token.h) says that it is there; the error is fit for the client. */
+gpg_error_t gpg_await_card(struct gpg_session *s, const struct gpg_stored *file,
+                           gpg_error_t (*come)(void *arg), void *arg);
 /* READKEY --card. */
 gpg_error_t gpg_read_card_key(struct gpg_session *s, const char *ref, bool no_data);
 void gpg_scd_free(struct gpg_session *s);

@@ -61,9 +61,8 @@ static int state_of(const char *word)
     static const struct {
         const char *word;
         int state;
-    } states[] = {{"clear", STORED_CLEAR},
-                  {"protected", STORED_PROTECTED},
-                  {"shadowed", STORED_SHADOWED}};
+    } states[] = {
+        {"clear", STORED_CLEAR}, {"protected", STORED_PROTECTED}, {"shadowed", STORED_SHADOWED}};
 
     for (size_t i = 0; word != NULL && i < sizeof states / sizeof states[0]; i++)
         if (strcmp(states[i].word, word) == 0)
@@ -100,7 +99,8 @@ static gpg_error_t parse_stored(const char *line, struct gpg_stored *k)
     gpg_error_t err;
 
     if ((err = field_get(line, "key", &k->grip)) != 0 ||
-        (err = field_get(line, "state", &state)) != 0 || (err = field_get(line, "pub", &pub)) != 0 ||
+        (err = field_get(line, "state", &state)) != 0 ||
+        (err = field_get(line, "pub", &pub)) != 0 ||
         (err = field_get(line, "serial", &k->serial)) != 0 ||
         (err = field_get(line, "ref", &k->ref)) != 0 ||
         (err = field_get(line, "label", &k->label)) != 0 ||
@@ -129,8 +129,21 @@ out:
 gpg_error_t gpg_ask_store(struct gpg_session *s, const char *grip, const char *word,
                           const char *args, struct buf *result, struct buf *lines)
 {
-    struct token_job job = {
-        .verb = TOKEN_OTHER, .word = word, .key_id = grip, .args = args, .pin_age = -1};
+    return gpg_call_store(s, grip, word, args, NULL, NULL, result, lines);
+}
+
+gpg_error_t gpg_call_store(struct gpg_session *s, const char *grip, const char *word,
+                           const char *args,
+                           gpg_error_t (*inquire)(void *arg, const char *line, struct buf *answer),
+                           void *arg, struct buf *result, struct buf *lines)
+{
+    struct token_job job = {.verb = TOKEN_OTHER,
+                            .word = word,
+                            .key_id = grip,
+                            .args = args,
+                            .pin_age = -1,
+                            .inquire = inquire,
+                            .arg = arg};
     struct token *t = NULL;
     struct wait w;
     gpg_error_t err = gpg_store(s->a, &t);
@@ -144,6 +157,7 @@ gpg_error_t gpg_ask_store(struct gpg_session *s, const char *grip, const char *w
         wait_end(&w);
     }
     if (err == 0 && result != NULL) {
+        buf_free(result);
         *result = job.result;
         job.result = BUF_INIT;
     }
@@ -257,8 +271,7 @@ const struct identity *gpg_find(struct gpg_session *s, const char *grip,
     for (size_t i = 0; *snap != NULL && i < (*snap)->n; i++) {
         const struct identity *id = (*snap)->ids[i];
 
-        if (id->key->cert == NULL && has_grip(id, grip) &&
-            (best == NULL || rank(id) > rank(best)))
+        if (id->key->cert == NULL && has_grip(id, grip) && (best == NULL || rank(id) > rank(best)))
             best = id;
     }
     return best;

@@ -1,5 +1,6 @@
 #include "agent/instance.h"
 
+#include "agent/gpg_listen.h"
 #include "agent/paths.h"
 
 #include <errno.h>
@@ -55,8 +56,27 @@ static char *path_of_fd(int fd)
     return gpgrt_bsprintf("%.*s", (int)sizeof sa.sun_path, sa.sun_path);
 }
 
-/* Sockets that systemd hands over: FileDescriptorName=ssh or ctl; a single unnamed one is ssh's. */
-static gpg_error_t adopt(struct instance *in, struct server *s, bool *have_ctl)
+static enum server_role role_of(const char *name, enum server_role fallback)
+{
+    static const struct {
+        const char *name;
+        enum server_role role;
+    } names[] = {{"ssh", SERVER_SSH},
+                 {"ctl", SERVER_CTL},
+                 {"std", SERVER_GPG},
+                 {"extra", SERVER_GPG_EXTRA},
+                 {"browser", SERVER_GPG_BROWSER}};
+
+    for (size_t i = 0; name != NULL && i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i].name, name) == 0)
+            return names[i].role;
+    return fallback;
+}
+
+/* Sockets that systemd hands over: FileDescriptorName= tells what for; what has no name that we know is FALLBACK's. A second one
+ * for one role is closed. HAVE: which roles are served. */
+static gpg_error_t adopt(struct instance *in, struct server *s, enum server_role fallback,
+                         bool have[SERVER_ROLES])
 {
     char **names = NULL;
     int n = sd_listen_fds_with_names(1, &names);
@@ -64,13 +84,18 @@ static gpg_error_t adopt(struct instance *in, struct server *s, bool *have_ctl)
 
     for (int i = 0; i < n && err == 0; i++) {
         int fd = SD_LISTEN_FDS_START + i;
-        bool ctl = names != NULL && names[i] != NULL && strcmp(names[i], "ctl") == 0;
+        enum server_role role = role_of(names != NULL ? names[i] : NULL, fallback);
 
+        if (have[role] && role != SERVER_SSH) {
+            gpgrt_log_info("a second socket named \"%s\" is not used\n",
+                           names != NULL && names[i] != NULL ? names[i] : "");
+            close(fd);
+            continue;
+        }
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-        err = server_adopt(s, ctl ? SERVER_CTL : SERVER_SSH, fd);
-        if (ctl)
-            *have_ctl = true;
-        else if (in->ssh_path == NULL)
+        err = server_adopt(s, role, fd);
+        have[role] = true;
+        if (role == SERVER_SSH && in->ssh_path == NULL)
             in->ssh_path = path_of_fd(fd);
     }
     for (int i = 0; names != NULL && i < n; i++)
@@ -143,7 +168,7 @@ gpg_error_t instance_claim(struct instance *in, struct server *s, const struct s
                            const char *socket, bool service)
 {
     char *runtime = path_runtime_dir();
-    bool have_ctl = false;
+    bool have[SERVER_ROLES] = {false};
     gpg_error_t err;
 
     *in = (struct instance){.lock_fd = -1};
@@ -155,13 +180,14 @@ gpg_error_t instance_claim(struct instance *in, struct server *s, const struct s
         goto out;
     }
     take_lock(in, runtime);
-    err = adopt(in, s, &have_ctl);
+    err = adopt(in, s, SERVER_SSH, have);
+    in->gpg_adopted = have[SERVER_GPG];
     if (err == 0 && in->ssh_path == NULL) {
         err = choose_ssh_path(in, runtime, set, socket, service);
         if (err == 0 && (err = server_listen(s, SERVER_SSH, in->ssh_path)) != 0)
             complain(err, in->ssh_path);
     }
-    if (err == 0 && !have_ctl)
+    if (err == 0 && !have[SERVER_CTL])
         err = listen_ctl(in, s, runtime);
     else if (err == 0)
         in->dir = gpgrt_strdup(runtime);
@@ -169,6 +195,65 @@ gpg_error_t instance_claim(struct instance *in, struct server *s, const struct s
         instance_release(in);
 out:
     gpgrt_free(runtime);
+    return err;
+}
+
+gpg_error_t instance_claim_gpg(struct instance *in, struct server *s, struct gpg_options *o,
+                               bool supervised)
+{
+    char *runtime = path_runtime_dir();
+    bool have[SERVER_ROLES] = {false};
+    gpg_error_t err;
+
+    *in = (struct instance){.lock_fd = -1};
+    if (runtime == NULL)
+        return gpg_error_from_syserror();
+    err = path_make_private_dir(runtime);
+    if (err != 0) {
+        complain(err, runtime);
+        goto out;
+    }
+    take_lock(in, runtime);
+    if (supervised) {
+        err = gpg_listen_paths(o, false);
+        if (err == 0)
+            err = adopt(in, s, SERVER_GPG, have);
+        if (err == 0 && !have[SERVER_GPG]) {
+            fprintf(stderr, "gpg-agent: --supervised: no socket was handed over\n");
+            err = gpg_error(GPG_ERR_ENOTSOCK);
+        }
+    } else {
+        err = gpg_listen(s, o, true);
+    }
+    if (err == 0 && in->ssh_path == NULL)
+        in->ssh_path = gpgrt_strdup(o->conf->ssh_socket);
+    if (err == 0 && in->ssh_path == NULL)
+        err = gpg_error_from_syserror();
+    if (err == 0 && !have[SERVER_CTL])
+        err = listen_ctl(in, s, runtime);
+    else if (err == 0)
+        in->dir = gpgrt_strdup(runtime);
+    if (err != 0)
+        instance_release(in);
+out:
+    gpgrt_free(runtime);
+    return err;
+}
+
+gpg_error_t instance_claim_hardware(struct instance *in)
+{
+    char *runtime = path_runtime_dir();
+    gpg_error_t err;
+
+    *in = (struct instance){.lock_fd = -1};
+    if (runtime == NULL)
+        return gpg_error_from_syserror();
+    err = path_make_private_dir(runtime);
+    if (err == 0)
+        take_lock(in, runtime);
+    else
+        complain(err, runtime);
+    in->dir = runtime;
     return err;
 }
 

@@ -2,6 +2,7 @@
 #ifndef LATCHKEY_AGENT_INSTANCE_H
 #define LATCHKEY_AGENT_INSTANCE_H
 
+#include "agent/gpg_options.h"
 #include "agent/server.h"
 
 /* How the names of those private directories begin. */
@@ -13,6 +14,7 @@ struct instance {
     char *made_dir; /* a directory made for this agent alone, removed at the end; or NULL */
     int lock_fd;    /* the instance lock, -1: not held */
     bool owns_hardware;
+    bool gpg_adopted; /* gpg's own socket was among those of the service manager */
 };
 
 /* Takes the instance lock if it is free, and listens: descriptors of the service manager first, else SOCKET if given, else
@@ -21,6 +23,12 @@ struct instance {
  * stderr. */
 gpg_error_t instance_claim(struct instance *in, struct server *s, const struct settings *set,
                            const char *socket, bool service);
+/* The same for one that was started as gpg-agent: its sockets are those of O's home directory, or (SUPERVISED) were handed over.
+ * GPG_ERR_EADDRINUSE: an agent serves there already, which was not told. */
+gpg_error_t instance_claim_gpg(struct instance *in, struct server *s, struct gpg_options *o,
+                               bool supervised);
+/* Only the instance lock, if it is free: for an agent without sockets. */
+gpg_error_t instance_claim_hardware(struct instance *in);
 void instance_release(struct instance *in);
 
 #endif

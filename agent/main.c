@@ -2,6 +2,9 @@
 #include "agent/agent.h"
 #include "agent/audit.h"
 #include "agent/certificates.h"
+#include "agent/gpg_agent.h"
+#include "agent/gpg_listen.h"
+#include "agent/gpg_main.h"
 #include "agent/grants.h"
 #include "agent/hotplug.h"
 #include "agent/instance.h"
@@ -225,8 +228,12 @@ static void exec_command(const struct options *o, const char *path, pid_t agent)
     char pid[24];
 
     snprintf(pid, sizeof pid, "%ld", (long)agent);
-    if (setenv("SSH_AUTH_SOCK", path, 1) != 0 || setenv("SSH_AGENT_PID", pid, 1) != 0)
+    if (o->gpg != NULL) {
+        if (gpg_main_set_variables(o, getpid()) != 0)
+            exit(1);
+    } else if (setenv("SSH_AUTH_SOCK", path, 1) != 0 || setenv("SSH_AGENT_PID", pid, 1) != 0) {
         exit(1);
+    }
     (void)signal(SIGPIPE, SIG_DFL);
     signals_unblock();
     limits_restore_descriptors();
@@ -254,6 +261,8 @@ static gpg_error_t go_to_background(const struct options *o, const char *path, p
             exec_command(o, path, child);
         if (o->mode == MODE_FORK)
             print_variables(o, path, child);
+        if (o->mode == MODE_DAEMON && o->gpg != NULL)
+            gpg_main_print_variables(o);
         exit(0);
     }
     if (o->mode == MODE_COMMAND)
@@ -262,18 +271,131 @@ static gpg_error_t go_to_background(const struct options *o, const char *path, p
     return 0;
 }
 
+/* --- gpg ---------------------------------------------------------------------------------------------------------------------- */
+
+static gpg_error_t reload_gpg(void *arg, struct gpg_config **out)
+{
+    const struct gpg_options *g = arg;
+    struct gpg_options fresh = {0};
+    gpg_error_t err = gpg_options_parse(g->argc, g->argv, &fresh);
+
+    if (err == 0)
+        err = gpg_listen_paths(&fresh, false);
+    if (err == 0) {
+        *out = fresh.conf;
+        fresh.conf = NULL;
+    }
+    gpg_options_clear(&fresh);
+    return err;
+}
+
+static void stop_server(void *arg)
+{
+    server_stop(arg);
+}
+
+static gpg_error_t start_gpg(struct agent *a, struct server *s, struct gpg_options *g)
+{
+    struct requester env = {.pid = -1};
+    gpg_error_t err;
+
+    g->conf->refs++; /* nobody else knows it yet */
+    err = gpg_agent_new(a, g->conf, reload_gpg, g, &a->gpg);
+    if (err != 0)
+        return err;
+    if (s != NULL)
+        gpg_agent_on_kill(a->gpg, stop_server, s);
+    /* Where the agent was started is where dialogs go that nobody's terminal is known for. */
+    env.tty = isatty(0) ? ttyname(0) : getenv("GPG_TTY");
+    env.term = getenv("TERM");
+    env.display = getenv("DISPLAY");
+    env.wayland_display = getenv("WAYLAND_DISPLAY");
+    env.xauthority = getenv("XAUTHORITY");
+    env.dbus = getenv("DBUS_SESSION_BUS_ADDRESS");
+    env.pinentry_user_data = getenv("PINENTRY_USER_DATA");
+    return gpg_startup_set(a->gpg, &env);
+}
+
+/* latchkey's own service takes gpg's sockets, too, where the settings want that and nobody else has them. An ssh-agent does so only
+ * when the settings say so. */
+static gpg_error_t claim_gpg(struct agent *a, struct server *s, const struct instance *in,
+                             bool service, struct gpg_options *g)
+{
+    static char *argv[] = {(char *)(uintptr_t) "gpg-agent", NULL};
+    const char *want = a->settings->gpg_socket;
+    struct stat st;
+    gpg_error_t err;
+
+    if (!in->gpg_adopted && (want != NULL ? strcmp(want, "no") == 0 : !service))
+        return 0;
+    err = gpg_options_parse(1, argv, g);
+    if (err == 0 && want != NULL && want[0] == '/') {
+        err = server_listen(s, SERVER_GPG, want);
+        gpgrt_free(g->conf->socket);
+        g->conf->socket = gpgrt_strdup(want);
+        g->conf->extra_socket = g->conf->browser_socket = NULL;
+    } else if (err == 0 && in->gpg_adopted) {
+        err = gpg_listen_paths(g, false);
+    } else if (err == 0) {
+        /* gpg makes its home directory when it is first used: not before. */
+        if (stat(g->conf->home, &st) != 0)
+            return 0;
+        err = gpg_listen(s, g, false);
+        if (gpg_err_code(err) == GPG_ERR_EADDRINUSE) {
+            gpgrt_log_info(
+                "gpg's socket %s is another agent's; to have this one serve gpg, end that one "
+                "(gpgconf --kill gpg-agent) and start this one anew\n",
+                g->conf->socket);
+            return 0;
+        }
+    }
+    return err != 0 ? err : start_gpg(a, s, g);
+}
+
+/* gpg-agent --server: one conversation, without sockets. */
+static void serve_pipe(struct agent *a)
+{
+    struct activity act;
+
+    activity_init(&act);
+    gpg_session_serve_pipe(a, 0, 1, &act);
+}
+
+static gpg_error_t claim(struct agent *a, struct server *s, struct instance *in,
+                         const struct options *o, bool service, struct gpg_options *own)
+{
+    gpg_error_t err;
+
+    if (o->mode == MODE_GPG_SERVER) {
+        *in = (struct instance){.lock_fd = -1};
+        err = gpg_listen_paths(o->gpg, false);
+        if (err == 0)
+            err = instance_claim_hardware(in);
+    } else if (o->gpg != NULL) {
+        err = instance_claim_gpg(in, s, o->gpg, o->gpg->mode == GPG_SUPERVISED);
+    } else {
+        err = instance_claim(in, s, a->settings, o->socket, service);
+    }
+    if (err == 0)
+        err = o->gpg != NULL ? start_gpg(a, s, o->gpg) : claim_gpg(a, s, in, service, own);
+    return err;
+}
+
 static int run(const struct options *o)
 {
     struct agent a = {.default_life = o->life,
                       .started = time(NULL),
                       .provider_patterns = o->providers,
                       .remote_providers = o->remote_providers,
-                      .websafe_allow = o->websafe_allow};
+                      .websafe_allow = o->websafe_allow,
+                      .as_gpg_agent = o->gpg != NULL};
     struct instance in = {0};
     struct server *server = NULL;
     struct signals *signals = NULL;
-    bool service = o->mode == MODE_SERVICE || o->mode == MODE_DAEMON;
+    struct gpg_options gpg = {0};
+    bool service = o->mode == MODE_SERVICE || o->mode == MODE_DAEMON || o->gpg != NULL;
     pid_t parent = 0;
+    int status = 1;
     gpg_error_t err;
 
     if (load_settings(&a) != 0)
@@ -284,7 +406,9 @@ static int run(const struct options *o)
     if (err == 0)
         err = server_new(&a, &server);
     if (err == 0)
-        err = instance_claim(&in, server, a.settings, o->socket, service);
+        err = claim(&a, server, &in, o, service, &gpg);
+    if (o->gpg != NULL && gpg_err_code(err) == GPG_ERR_EADDRINUSE)
+        status = gpg_main_running_already(o->gpg);
     if (err != 0)
         goto out;
     a.owns_hardware = in.owns_hardware;
@@ -307,25 +431,49 @@ static int run(const struct options *o)
         err = signals_start(&a, server, service, parent, &signals);
     if (err == 0) {
         gpgrt_log_info(
-            "serving ssh at %s%s\n", in.ssh_path,
+            "serving ssh at %s%s\n", in.ssh_path != NULL ? in.ssh_path : "no socket",
             a.owns_hardware
                 ? ""
                 : "; another agent holds the hardware, so this one has software keys only");
         sd_notify(0, "READY=1");
-        server_run(server);
+        if (o->mode == MODE_GPG_SERVER)
+            serve_pipe(&a);
+        else
+            server_run(server);
         sd_notify(0, "STOPPING=1");
     }
 out:
     signals_stop(signals);
     if (!server_free(server)) {
         instance_release(&in);
-        _exit(err == 0 ? 0 : 1); /* a connection's thread does not end: it ends with the process */
+        _exit(err == 0 ? 0
+                       : status); /* a connection's thread does not end: it ends with the process */
     }
     stop_parts(&a);
+    gpg_agent_free(a.gpg);
+    gpg_options_clear(&gpg);
     instance_release(&in);
     settings_free(a.settings);
     gpgrt_free(a.token_program);
-    return err == 0 ? 0 : 1;
+    return err == 0 ? 0 : status;
+}
+
+/* Started as gpg-agent, or as gpg starts its agent. */
+static int main_as_gpg_agent(int argc, char **argv)
+{
+    struct gpg_options g;
+    struct options o;
+    int status = 2;
+
+    gpgrt_log_set_prefix("gpg-agent", GPGRT_LOG_WITH_PREFIX);
+    init_libraries();
+    if (gpg_options_parse(argc, argv, &g) == 0 &&
+        !gpg_main_tells(&g, getenv("SHELL"), &o, &status)) {
+        init_log(&o);
+        status = run(&o);
+    }
+    gpg_options_clear(&g);
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -334,6 +482,8 @@ int main(int argc, char **argv)
     gpg_error_t err;
 
     harden();
+    if (gpg_options_are_meant(argc, argv))
+        return main_as_gpg_agent(argc, argv);
     err = options_parse(argc, argv, getenv("SHELL"), &o);
     if (err != 0) /* as ssh-agent ends */
         return gpg_err_code(err) == GPG_ERR_SYNTAX ? 1 : 255;

@@ -14,10 +14,12 @@ enum agent_mode {
     MODE_CLEAN,      /* -u */
     MODE_SERVICE,    /* --foreground: a service; SIGHUP reloads */
     MODE_DAEMON,     /* --daemon: a service in the background */
+    MODE_GPG_SERVER, /* gpg-agent --server: one conversation on stdin and stdout */
     MODE_HELP,
     MODE_VERSION,
 };
 
+struct gpg_options;
 struct options {
     enum agent_mode mode;
     bool csh;                  /* variables in csh's syntax */
@@ -30,7 +32,8 @@ struct options {
     bool any_host;             /* -uu */
     const char *log_file;
     unsigned verbose;
-    char **command; /* MODE_COMMAND: NULL-ended, into argv */
+    char **command;          /* MODE_COMMAND: NULL-ended, into argv */
+    struct gpg_options *gpg; /* started as gpg-agent; NULL: not */
 };
 
 /* Parses ARGV (which getopt may reorder up to the command). SHELL is $SHELL or NULL. On failure a message has gone to

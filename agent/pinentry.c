@@ -2,6 +2,7 @@
 
 #include "agent/child.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define MAX_ENV 24u
+#define MAX_ENV 40u
 #define MAX_PIN 255u
 
 /* --- where to show it ------------------------------------------------------------------------------ */
@@ -129,6 +130,25 @@ static void env_fill(struct environment *e, const struct requester *r)
     env_put(e, "PINENTRY_USER_DATA", r->pinentry_user_data);
 }
 
+/* "NAME=VALUE" as a client gave it; the facts of the requester come first. */
+static void env_add(struct environment *e, char *const *more)
+{
+    for (; more != NULL && *more != NULL && e->err == 0; more++) {
+        const char *eq = strchr(*more, '=');
+        bool known = eq == NULL;
+
+        for (size_t i = 0; i < e->n && !known; i++)
+            known = strncmp(e->list[i], *more, (size_t)(eq - *more) + 1) == 0;
+        if (known || e->n >= MAX_ENV)
+            continue;
+        e->list[e->n] = gpgrt_strdup(*more);
+        if (e->list[e->n] == NULL)
+            e->err = gpg_error_from_syserror();
+        else
+            e->n++;
+    }
+}
+
 static gpg_error_t start(struct pinentry *p, const struct pinentry_spec *s, int *fd)
 {
     const char *slash = strrchr(s->program, '/');
@@ -148,6 +168,8 @@ static gpg_error_t start(struct pinentry *p, const struct pinentry_spec *s, int 
         argv[2] = s->r->display;
     }
     env_fill(&env, s->r);
+    if (s->style != NULL)
+        env_add(&env, s->style->env);
     err = env.err;
     if (err == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         err = gpg_error_from_syserror();
@@ -209,6 +231,7 @@ static gpg_error_t set(struct pinentry *p, const char *cmd, const char *value, b
 static gpg_error_t opening(struct pinentry *p, const struct pinentry_spec *s)
 {
     const struct requester *r = s->r;
+    const struct prompt_style none = {0}, *style = s->style != NULL ? s->style : &none;
     char timeout[32], owner[64];
     const struct {
         const char *cmd, *value;
@@ -216,16 +239,19 @@ static gpg_error_t opening(struct pinentry *p, const struct pinentry_spec *s)
     } steps[] = {
         {"OPTION pinentry-user-data=", given(r->pinentry_user_data) ? r->pinentry_user_data : NULL,
          false},
-        {"OPTION no-grab", "", false},
+        {style->grab ? "OPTION grab" : "OPTION no-grab", "", false},
         {"OPTION ttyname=", s->use_tty ? r->tty : NULL, true},
         {"OPTION ttytype=", s->use_tty && given(r->term) ? r->term : NULL, true},
         {"OPTION lc-ctype=", given(r->lc_ctype) ? r->lc_ctype : NULL, true},
         {"OPTION lc-messages=", given(r->lc_messages) ? r->lc_messages : NULL, true},
+        {"OPTION allow-external-password-cache", style->external_cache ? "" : NULL, false},
+        {"OPTION allow-emacs-prompt", style->emacs ? "" : NULL, false},
         {"OPTION default-ok=", "_OK", false},
         {"OPTION default-cancel=", "_Cancel", false},
         {"OPTION default-yes=", "_Yes", false},
         {"OPTION default-no=", "_No", false},
         {"OPTION default-prompt=", "PIN:", false},
+        {"OPTION invisible-char=", style->invisible_char, false},
         {"OPTION touch-file=", s->touch_file, false},
         {"OPTION owner=", r->pid > 0 ? owner : NULL, false},
         {"SETTIMEOUT ", s->timeout_s > 0 ? timeout : NULL, false},
@@ -275,7 +301,10 @@ gpg_error_t pinentry_set_texts(struct pinentry *p, const struct prompt_text *t, 
         {"SETREPEATERROR ", repeat ? "does not match - try again" : NULL},
         {"SETREPEAT ", repeat ? "Repeat:" : NULL},
         /* Nothing may keep what is typed here. */
-        {"SETKEYINFO ", t->label != NULL ? "--clear" : NULL},
+        {"SETKEYINFO ", t->label == NULL                                ? NULL
+                        : t->style != NULL && t->style->keyinfo != NULL ? t->style->keyinfo
+                                                                        : "--clear"},
+        {"SETQUALITYBAR ", t->style != NULL && t->style->quality ? "Quality:" : NULL},
     };
     gpg_error_t err = 0;
 
@@ -295,6 +324,7 @@ gpg_error_t pinentry_confirm(struct pinentry *p, bool one_button, gpg_error_t *a
 struct getpin {
     struct buf *pin;
     bool *repeated;
+    bool from_cache;
 };
 
 static gpg_error_t on_pin_data(void *arg, struct rd part)
@@ -313,15 +343,65 @@ static gpg_error_t on_pin_status(void *arg, const char *line)
 
     if (strncmp(line, "PIN_REPEATED", 12) == 0)
         *g->repeated = true;
+    if (strncmp(line, "PASSWORD_FROM_CACHE", 19) == 0)
+        g->from_cache = true;
     return 0;
 }
 
-gpg_error_t pinentry_getpin(struct pinentry *p, struct buf *pin, bool *repeated,
+/* How good a passphrase is, from -100 (not good enough) to 100: as gpg-agent reckons, by its length and kinds of characters. */
+static int quality_of(const char *s)
+{
+    size_t n = strlen(s), other = 0;
+
+    for (size_t i = 0; i < n; i++)
+        other += !((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z'));
+    if (n > 20)
+        n = 20;
+    return (int)(n * 5) - (other == 0 ? 40 : 0);
+}
+
+/* Percent and plus escapes. */
+static void put_unescaped(struct buf *b, const char *s)
+{
+    for (; *s != '\0'; s++) {
+        unsigned c;
+
+        if (*s == '%' && isxdigit((unsigned char)s[1]) && isxdigit((unsigned char)s[2]) &&
+            sscanf(s + 1, "%2x", &c) == 1) {
+            buf_put_u8(b, (uint8_t)c);
+            s += 2;
+        } else {
+            buf_put_u8(b, *s == '+' ? ' ' : (uint8_t)*s);
+        }
+    }
+}
+
+static gpg_error_t on_pin_inquire(void *arg, struct conversation *c, const char *line)
+{
+    struct buf word = BUF_INIT_SECURE;
+    char text[8];
+    gpg_error_t err;
+
+    (void)arg;
+    if (strncmp(line, "QUALITY ", 8) != 0)
+        return gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
+    put_unescaped(&word, line + 8);
+    if (buf_cstr(&word) == NULL) {
+        err = buf_err(&word);
+    } else {
+        snprintf(text, sizeof text, "%d", quality_of(buf_cstr(&word)));
+        err = conversation_answer(c, rd_of(text, strlen(text)), false);
+    }
+    buf_free(&word);
+    return err;
+}
+
+gpg_error_t pinentry_getpin(struct pinentry *p, struct buf *pin, bool *repeated, bool *from_cache,
                             gpg_error_t *answer)
 {
     struct getpin g = {.pin = pin, .repeated = repeated};
     const struct conversation_handlers h = {
-        .data = on_pin_data, .status = on_pin_status, .arg = &g};
+        .data = on_pin_data, .status = on_pin_status, .inquire = on_pin_inquire, .arg = &g};
     gpg_error_t err;
 
     *repeated = false;
@@ -329,9 +409,56 @@ gpg_error_t pinentry_getpin(struct pinentry *p, struct buf *pin, bool *repeated,
     err = conversation_transact(&p->conv, "GETPIN", &h, answer);
     if (p->conv.ctx != NULL)
         assuan_end_confidential(p->conv.ctx);
+    if (from_cache != NULL)
+        *from_cache = g.from_cache;
     if (err == 0 && *answer == 0 && pin->len > 0 && memchr(pin->data, '\0', pin->len) != NULL)
         err = gpg_error(GPG_ERR_BAD_DATA);
     return err;
+}
+
+/* --- what it is ------------------------------------------------------------------------------------------ */
+
+static gpg_error_t on_info(void *arg, struct rd part)
+{
+    struct buf *b = arg;
+
+    if (part.n > MAX_PIN - b->len)
+        return gpg_error(GPG_ERR_TOO_LARGE);
+    buf_put_rd(b, part);
+    return buf_err(b);
+}
+
+gpg_error_t pinentry_describe(struct pinentry *p, char **out)
+{
+    static const char *const what[] = {"pid", "flavor", "version", "ttyinfo"};
+    struct buf line = BUF_INIT;
+    gpg_error_t err = 0, answer;
+
+    for (size_t i = 0; err == 0 && i < sizeof what / sizeof what[0]; i++) {
+        struct buf value = BUF_INIT;
+        const struct conversation_handlers h = {.data = on_info, .arg = &value};
+        char cmd[32];
+
+        snprintf(cmd, sizeof cmd, "GETINFO %s", what[i]);
+        err = conversation_transact(&p->conv, cmd, &h, &answer);
+        for (size_t k = 0; k < value.len; k++) /* it goes into a line */
+            if (value.data[k] < ' ')
+                value.data[k] = '?';
+        if (err == 0)
+            buf_printf(&line, "%s%s", i > 0 ? " " : "",
+                       answer == 0 && value.len > 0 ? buf_cstr(&value) : "-");
+        buf_free(&value);
+    }
+    *out = err == 0 ? buf_steal_cstr(&line) : NULL;
+    if (err == 0 && *out == NULL)
+        err = gpg_error(GPG_ERR_ENOMEM);
+    buf_free(&line);
+    return err;
+}
+
+gpg_error_t pinentry_forget(struct pinentry *p, const char *keyinfo)
+{
+    return set(p, "CLEARPASSPHRASE ", keyinfo, false);
 }
 
 gpg_error_t pinentry_verdict(gpg_error_t answer)

@@ -15,8 +15,9 @@ struct pinentry_spec {
     const char *program; /* absolute */
     const char *touch_file;
     const struct requester *r;
-    bool use_tty;       /* tell it the requester's terminal */
-    unsigned timeout_s; /* 0: none */
+    bool use_tty;                     /* tell it the requester's terminal */
+    unsigned timeout_s;               /* 0: none */
+    const struct prompt_style *style; /* NULL: none */
 };
 
 /* Is there anything to show a dialog on: a terminal that can be opened, or a display? */
@@ -34,8 +35,11 @@ void pinentry_close(struct pinentry *p);
 gpg_error_t pinentry_set_texts(struct pinentry *p, const struct prompt_text *t, bool repeat);
 /* CONFIRM and GETPIN. *ANSWER: pinentry's verdict; see pinentry_verdict. *REPEATED: it asked twice. */
 gpg_error_t pinentry_confirm(struct pinentry *p, bool one_button, gpg_error_t *answer);
-gpg_error_t pinentry_getpin(struct pinentry *p, struct buf *pin, bool *repeated,
+gpg_error_t pinentry_getpin(struct pinentry *p, struct buf *pin, bool *repeated, bool *from_cache,
                             gpg_error_t *answer);
+/* "PID FLAVOR VERSION TTYINFO.." as gpg's PINENTRY_LAUNCHED has it; "-" for what it does not tell. New string. */
+gpg_error_t pinentry_describe(struct pinentry *p, char **out);
+gpg_error_t pinentry_forget(struct pinentry *p, const char *keyinfo);
 /* What pinentry's verdict means to us: 0, GPG_ERR_CANCELED, GPG_ERR_NOT_CONFIRMED, GPG_ERR_TIMEOUT,
  * or GPG_ERR_NO_PIN_ENTRY for everything that is not the person's answer (it is logged). */
 gpg_error_t pinentry_verdict(gpg_error_t answer);

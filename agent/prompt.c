@@ -43,19 +43,19 @@ void prompt_free(struct prompt *p)
     gpgrt_free(p);
 }
 
-char *prompt_find_program(const struct prompt *p)
+static char *find_program(const char *program)
 {
     const char *path = getenv("PATH");
     char *dirs, *save = NULL, *found = NULL;
 
-    if (strchr(p->program, '/') != NULL)
-        return access(p->program, X_OK) == 0 ? gpgrt_strdup(p->program) : NULL;
+    if (strchr(program, '/') != NULL)
+        return access(program, X_OK) == 0 ? gpgrt_strdup(program) : NULL;
     dirs = gpgrt_strdup(path != NULL ? path : "/usr/local/bin:/usr/bin:/bin");
     if (dirs == NULL)
         return NULL;
     for (char *d = strtok_r(dirs, ":", &save); d != NULL && found == NULL;
          d = strtok_r(NULL, ":", &save)) {
-        found = d[0] == '/' ? gpgrt_bsprintf("%s/%s", d, p->program) : NULL;
+        found = d[0] == '/' ? gpgrt_bsprintf("%s/%s", d, program) : NULL;
         if (found != NULL && access(found, X_OK) != 0) {
             gpgrt_free(found);
             found = NULL;
@@ -63,6 +63,11 @@ char *prompt_find_program(const struct prompt *p)
     }
     gpgrt_free(dirs);
     return found;
+}
+
+char *prompt_find_program(const struct prompt *p)
+{
+    return find_program(p->program);
 }
 
 /* --- taking turns ---------------------------------------------------------------------------------- */
@@ -161,33 +166,64 @@ static gpg_error_t watch_until(struct dialog *d, int fd)
     return err;
 }
 
-static gpg_error_t dialog_open(struct dialog *d, const struct requester *r)
+/* Nowhere to show it. What gpg asks for is tried all the same, as gpg-agent does: its pinentry may know. */
+static bool is_nowhere(const struct requester *r, bool terminal, const struct prompt_style *style)
 {
+    return style == NULL && !terminal && !pinentry_has_display(r) &&
+           (r == NULL || (r->dbus == NULL && r->pinentry_user_data == NULL));
+}
+
+static gpg_error_t announce(struct dialog *d, const struct prompt_text *t)
+{
+    char *info = NULL;
+    gpg_error_t err;
+
+    if (t == NULL || t->launched == NULL)
+        return 0;
+    err = pinentry_describe(&d->pin, &info);
+    if (err == 0 && t->launched(t->launched_arg, info) != 0)
+        err = gpg_error(GPG_ERR_CANCELED); /* the client's word, as good as a hang-up */
+    gpgrt_free(info);
+    return err;
+}
+
+static gpg_error_t dialog_open(struct dialog *d, const struct requester *r,
+                               const struct prompt_text *t)
+{
+    const struct prompt_style *style = t != NULL ? t->style : NULL;
+    const char *wanted = style != NULL && style->program != NULL ? style->program : d->p->program;
     int left;
     char *program = NULL;
-    struct pinentry_spec spec = {.touch_file = d->p->touch_file, .r = r};
+    struct pinentry_spec spec = {.touch_file = style != NULL && style->touch_file != NULL
+                                                   ? style->touch_file
+                                                   : d->p->touch_file,
+                                 .r = r,
+                                 .style = style};
     gpg_error_t err;
 
     err = turn_take(d->p, &d->turn, d->w);
     if (err != 0)
         goto out;
     spec.use_tty = pinentry_has_terminal(r);
-    if (!spec.use_tty && !pinentry_has_display(r) &&
-        (r == NULL || (r->dbus == NULL && r->pinentry_user_data == NULL))) {
+    if (is_nowhere(r, spec.use_tty, style)) {
         gpgrt_log_info("no dialog: the asking program has neither terminal nor display\n");
         err = gpg_error(GPG_ERR_NO_PIN_ENTRY);
         goto out;
     }
-    program = prompt_find_program(d->p);
+    program = find_program(wanted);
     if (program == NULL) {
-        gpgrt_log_error("no dialog: %s: no such program\n", d->p->program);
+        gpgrt_log_error("no dialog: %s: no such program\n", wanted);
         err = gpg_error(GPG_ERR_NO_PIN_ENTRY);
         goto out;
     }
     left = wait_left_ms(d->w);
     spec.program = program;
     spec.timeout_s = left < 0 ? 0 : (unsigned)left / 1000 + 1;
+    if (style != NULL && style->timeout_s > 0)
+        spec.timeout_s = style->timeout_s;
     err = pinentry_open(&d->pin, &spec, d->epoll_fd >= 0 ? wait_for_either : wait_for_pinentry, d);
+    if (err == 0)
+        err = announce(d, t);
 out:
     gpgrt_free(program);
     return err;
@@ -236,7 +272,7 @@ static gpg_error_t confirm(struct prompt *p, struct wait *w, const struct reques
             return err;
     }
     text.label = NULL;
-    err = dialog_open(&d, r);
+    err = dialog_open(&d, r, &text);
     if (err == 0)
         err = pinentry_set_texts(&d.pin, &text, false);
     if (err == 0)
@@ -264,11 +300,12 @@ static gpg_error_t ask_secret(struct prompt *p, struct wait *w, const struct req
     struct dialog d = {.p = p, .w = w, .until_fd = -1, .epoll_fd = -1};
     gpg_error_t err, answer = 0;
 
-    err = dialog_open(&d, r);
+    err = dialog_open(&d, r, t);
     if (err == 0)
         err = pinentry_set_texts(&d.pin, t, repeat);
     if (err == 0)
-        err = pinentry_getpin(&d.pin, pin, repeated, &answer);
+        err = pinentry_getpin(&d.pin, pin, repeated, t->style != NULL ? t->style->from_cache : NULL,
+                              &answer);
     return dialog_end(&d, err, answer);
 }
 
@@ -299,4 +336,16 @@ gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct request
     buf_free(&first);
     buf_free(&second);
     return err;
+}
+
+void prompt_forget(struct prompt *p, struct wait *w, const struct requester *r,
+                   const struct prompt_style *style)
+{
+    const struct prompt_text text = {.style = style};
+    struct dialog d = {.p = p, .w = w, .until_fd = -1, .epoll_fd = -1};
+    gpg_error_t err = dialog_open(&d, r, &text);
+
+    if (err == 0)
+        err = pinentry_forget(&d.pin, style->keyinfo);
+    (void)dialog_end(&d, err, 0);
 }

@@ -8,6 +8,18 @@
 #include "agent/wait.h"
 #include "proto/buf.h"
 
+/* How gpg has its dialogs shown: everything is as gpg-agent tells its pinentry. */
+struct prompt_style {
+    const char *program, *touch_file, *invisible_char; /* NULL: not told */
+    unsigned timeout_s;                                /* of its own; 0: none */
+    bool grab, external_cache, emacs;
+    char *const *env; /* more of pinentry's environment, NULL-ended; or NULL */
+    /* A secret may come from a cache outside: under which name ("n/GRIP"); NULL: --clear. */
+    const char *keyinfo;
+    bool quality;     /* show how good a new passphrase is */
+    bool *from_cache; /* out: it came from there; NULL: nobody wants to know */
+};
+
 struct prompt;
 /* PROGRAM: pinentry's path or name on PATH (NULL: "pinentry"). TOUCH_FILE may be NULL. */
 gpg_error_t prompt_new(const char *program, const char *touch_file, struct prompt **out);
@@ -24,6 +36,7 @@ struct prompt_text {
      * PINENTRY_LAUNCHED has it. An error calls the dialog off. NULL: nobody wants to know. */
     gpg_error_t (*launched)(void *arg, const char *info);
     void *launched_arg;
+    const struct prompt_style *style; /* NULL: latchkey's own */
 };
 
 /* All: 0 when agreed; GPG_ERR_CANCELED or GPG_ERR_NOT_CONFIRMED when the person said no (also
@@ -36,6 +49,10 @@ gpg_error_t prompt_confirm(struct prompt *p, struct wait *w, const struct reques
 /* PIN gets the typed secret (secure buffer; NUL-ended via buf_cstr). REPEAT asks twice. */
 gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct requester *r,
                           const struct prompt_text *t, bool repeat, struct buf *pin);
+
+/* Has the pinentry of STYLE forget what it keeps outside under style->keyinfo. Best effort. */
+void prompt_forget(struct prompt *p, struct wait *w, const struct requester *r,
+                   const struct prompt_style *style);
 
 /* A notice ("touch your key") that stays until taken down; does not block and is best effort. NULL
  * when it cannot be shown. It does not take the turn of real dialogs. */

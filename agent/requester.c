@@ -194,8 +194,11 @@ gpg_error_t requester_new(int fd, struct requester **out)
     socklen_t len = sizeof cred;
     struct requester *r;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
-        return gpg_error_from_syserror();
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0) {
+        if (errno != ENOTSOCK)
+            return gpg_error_from_syserror();
+        cred = (struct ucred){.pid = getppid(), .uid = getuid(), .gid = getgid()};
+    }
     r = gpgrt_calloc(1, sizeof *r);
     if (r == NULL)
         return gpg_error_from_syserror();

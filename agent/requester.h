@@ -33,7 +33,8 @@ struct requester {
         *pinentry_user_data;
 };
 
-/* Reads the facts about the peer of the connected socket FD (SO_PEERCRED). Facts of a process that
+/* Reads the facts about the peer of the connected socket FD (SO_PEERCRED), or, where FD is a pipe, about the process that started this
+ * one. Facts of a process that
  * ended or changed between two reads (start time differs) become unknown. */
 gpg_error_t requester_new(int fd, struct requester **out);
 void requester_free(struct requester *r);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,6 +20,7 @@
 /* Each connection costs a descriptor, or two, and a thread's small stack; some descriptors stay for tokens, dialogs and
  * files. */
 #define MAX_PARKED    4u
+#define LOOK_MS       50
 #define STACK_SIZE    (256u * 1024u)
 #define SPARE_FDS     64u
 #define BACKLOG       SOMAXCONN
@@ -46,6 +48,7 @@ struct server {
     struct listener listeners[MAX_LISTENERS];
     size_t nlisteners;
     int stop_fd;
+    atomic_bool gentle;
     pthread_mutex_t mutex;
     pthread_cond_t ended;
     struct connection *connections;
@@ -419,6 +422,25 @@ static bool is_full(struct server *s)
     return full;
 }
 
+/* Until the last one has ended, or server_stop. */
+static void wait_for_connections(struct server *s)
+{
+    uint64_t n;
+
+    if (read(s->stop_fd, &n, sizeof n) < 0)
+        return;
+    for (;;) {
+        struct pollfd p = {.fd = s->stop_fd, .events = POLLIN};
+        size_t left;
+
+        pthread_mutex_lock(&s->mutex);
+        left = s->nconnections;
+        pthread_mutex_unlock(&s->mutex);
+        if (left == 0 || (poll(&p, 1, LOOK_MS) < 0 && errno != EINTR) || p.revents != 0)
+            return;
+    }
+}
+
 void server_run(struct server *s)
 {
     struct pollfd p[MAX_LISTENERS + 1];
@@ -429,8 +451,11 @@ void server_run(struct server *s)
         p[s->nlisteners] = (struct pollfd){.fd = s->stop_fd, .events = POLLIN};
         if (poll(p, s->nlisteners + 1, -1) < 0 && errno != EINTR)
             return;
-        if (p[s->nlisteners].revents != 0)
+        if (p[s->nlisteners].revents != 0) {
+            if (s->gentle)
+                wait_for_connections(s);
             return;
+        }
         for (size_t i = 0; i < s->nlisteners; i++) {
             if ((p[i].revents & POLLIN) == 0)
                 continue;
@@ -448,6 +473,12 @@ void server_stop(struct server *s)
 
     if (write(s->stop_fd, &one, sizeof one) < 0)
         return; /* full means stopped already */
+}
+
+void server_finish(struct server *s)
+{
+    s->gentle = true;
+    server_stop(s);
 }
 
 static bool end_connections(struct server *s)

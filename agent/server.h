@@ -32,6 +32,8 @@ const char *server_path(const struct server *s, enum server_role role);
 void server_run(struct server *s);
 /* Async-signal-safe enough to be called from the signal thread: makes server_run return. */
 void server_stop(struct server *s);
+/* The same, but connections that are there may go on until they end by themselves or server_stop is called. */
+void server_finish(struct server *s);
 /* Closes the listening sockets, ends connections, waits for their threads (at most a second), unlinks
  * sockets. False: a thread goes on that uses S and the agent's parts, so that nothing may be freed. */
 bool server_free(struct server *s);

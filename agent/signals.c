@@ -2,6 +2,7 @@
 
 #include "agent/audit.h"
 #include "agent/certificates.h"
+#include "agent/gpg_agent.h"
 #include "agent/hotplug.h"
 #include "agent/policy_watch.h"
 
@@ -20,6 +21,7 @@ struct signals {
     struct agent *a;
     struct server *s;
     bool service;
+    unsigned terms; /* SIGTERMs so far */
     pthread_t thread;
     int fd, quit_fd;
     pid_t parent;
@@ -38,6 +40,8 @@ static void reload(struct signals *g)
     snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
              (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
     sd_notify(0, text);
+    if (g->a->gpg != NULL)
+        gpg_agent_reload(g->a);
     if (g->a->audit != NULL)
         audit_reopen(g->a->audit);
     if (g->a->policy != NULL)
@@ -59,6 +63,13 @@ static void act(struct signals *g, int signo)
     case SIGUSR1:
         if (g->a->hotplug != NULL)
             hotplug_remove_added(g->a->hotplug);
+        break;
+    case SIGTERM:
+        /* as gpg-agent: conversations may end first, unless it is said again and again */
+        if (g->a->as_gpg_agent && ++g->terms < 3)
+            server_finish(g->s);
+        else
+            server_stop(g->s);
         break;
     default:
         server_stop(g->s);

@@ -2,13 +2,13 @@
 
 #include "agent/hotplug.h"
 #include "agent/lock.h"
+#include "agent/missing_token.h"
 #include "agent/prompt.h"
 #include "proto/git_object.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #define SETTLE_MS 3000
 /* The policy's Timeout goes by the key, which is not known yet: its default. */
@@ -130,41 +130,36 @@ static gpg_error_t look(struct agent *a, const char *name, const struct keyring_
 
 /* --- the token that is not there ------------------------------------------------------------------------------------------- */
 
+struct looking {
+    struct agent *a;
+    const char *name;
+    const struct keyring_snapshot **snap;
+    const struct identity **id;
+};
+
+static gpg_error_t look_again(void *arg)
+{
+    struct looking *l = arg;
+
+    return look(l->a, l->name, l->snap, l->id);
+}
+
 /* SHOWN: the name as it was given, cleaned, or "". */
 static gpg_error_t wait_for_token(struct agent *a, const struct origin *from, const char *shown,
                                   const char *name, const struct keyring_snapshot **snap,
                                   const struct identity **id)
 {
     struct prompt_text text = {.title = "latchkey", .cancel = "Cancel"};
+    struct looking l = {.a = a, .name = name, .snap = snap, .id = id};
     char *who = from->who != NULL ? requester_describe(from->who) : NULL;
     char *desc = gpgrt_bsprintf("Please insert the token that holds %s%s.\n\nProgram: %s",
                                 means_any(name) ? "your signature key" : "the signature key\n",
                                 means_any(name) ? "" : shown, who != NULL ? who : "unknown");
-    struct wait w;
     gpg_error_t err;
-    int fd = -1;
 
     text.desc = desc;
-    err = desc == NULL ? gpg_error_from_syserror() : wait_begin(a->waits, &w, from->fd, WAIT_S);
-    if (err != 0)
-        goto out;
-    w.ignore_lock = true;
-    err = hotplug_watch(a->hotplug, &fd);
-    while (err == 0) {
-        uint64_t n;
-
-        err = look(a, name, snap, id);
-        if (gpg_err_code(err) != GPG_ERR_NO_SECKEY)
-            break;
-        err = prompt_until(a->prompt, &w, from->who, &text, fd);
-        if (err == 0 && read(fd, &n, sizeof n) < 0)
-            gpgrt_log_debug("hotplug event descriptor: %s\n",
-                            gpg_strerror(gpg_error_from_syserror()));
-    }
-    if (fd >= 0)
-        hotplug_unwatch(a->hotplug, fd);
-    wait_end(&w);
-out:
+    err = desc == NULL ? gpg_error_from_syserror()
+                       : missing_token_wait(a, from, &text, WAIT_S, look_again, &l);
     gpgrt_free(who);
     gpgrt_free(desc);
     return err;

@@ -1,0 +1,16 @@
+/* gpg's sockets of this agent: where they are, made or taken over. */
+#ifndef LATCHKEY_AGENT_GPG_LISTEN_H
+#define LATCHKEY_AGENT_GPG_LISTEN_H
+
+#include "agent/gpg_options.h"
+#include "agent/server.h"
+
+/* Listens where gpg looks for the agent of O's home directory (made if it is not there), for gpg and, with SSH, for ssh; sets O->conf's paths.
+ * GPG_ERR_EADDRINUSE: an agent serves there; nothing is left behind then. Other failures were told on stderr. */
+gpg_error_t gpg_listen(struct server *s, struct gpg_options *o, bool ssh);
+/* Sets O->conf's paths alone: for sockets that the service manager made, and for those who look for an agent. */
+gpg_error_t gpg_listen_paths(struct gpg_options *o, bool make);
+/* Does an agent that speaks gpg-agent's protocol answer at PATH? *PID: its, 0 not told. */
+bool gpg_agent_answers(const char *path, long *pid);
+
+#endif
