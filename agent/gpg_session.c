@@ -21,6 +21,7 @@ static const struct gpg_command *const tables[] = {
     gpg_key_commands,
     gpg_sign_commands,
     gpg_passphrase_commands,
+    gpg_secret_commands,
 };
 #define TABLES (sizeof tables / sizeof tables[0])
 
