@@ -4,13 +4,13 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
-static _Thread_local bool for_key;
+static _Thread_local unsigned for_key;
 
 static void *allocate(size_t n, const char *file, int line)
 {
     (void)file;
     (void)line;
-    return for_key ? gcry_malloc_secure(n) : malloc(n);
+    return for_key > 0 ? gcry_malloc_secure(n) : malloc(n);
 }
 
 static void release(void *p, const char *file, int line)
@@ -34,17 +34,25 @@ static void *resize(void *p, size_t n, const char *file, int line)
     return gcry_is_secure(p) ? gcry_realloc(p, n) : realloc(p, n);
 }
 
+/* libgcrypt copies parts of secret s-expressions into ordinary memory. What it gets here it frees by itself, as it has no
+ * other handler. */
+static void *allocate_gcrypt(size_t n)
+{
+    return for_key > 0 ? gcry_malloc_secure(n) : malloc(n);
+}
+
 bool key_memory_init(void)
 {
+    gcry_set_allocation_handler(allocate_gcrypt, NULL, NULL, NULL, NULL);
     return CRYPTO_set_mem_functions(allocate, resize, release) == 1;
 }
 
 void key_memory_begin(void)
 {
-    for_key = true;
+    for_key++;
 }
 
 void key_memory_end(void)
 {
-    for_key = false;
+    for_key--;
 }

@@ -11,6 +11,9 @@
 
 #define VECTORS "tests/vectors/ssh-agent/"
 
+/* As much as latchkey-token has. */
+#define SUITE_SECURE_MEMORY 1048576
+
 static inline int run_suite(const char *name, void (*add)(TCase *tc))
 {
     Suite *s = suite_create(name);
@@ -20,7 +23,7 @@ static inline int run_suite(const char *name, void (*add)(TCase *tc))
 
     if (gcry_check_version(NULL) == NULL)
         return 1;
-    gcry_control(GCRYCTL_INIT_SECMEM, 65536, 0);
+    gcry_control(GCRYCTL_INIT_SECMEM, SUITE_SECURE_MEMORY, 0);
     gcry_control(GCRYCTL_ENABLE_QUICK_RANDOM, 0);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
     tcase_set_timeout(tc, 120);
