@@ -205,6 +205,11 @@ check-scenarios: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(cl
 check-openssh: all
 	@BUILD='$(abspath $(BUILD))' tests/run-openssh $(OPENSSH_TESTS)
 
+# GnuPG's own tests of gpg, with our agent (or AGENT=/usr/bin/gpg-agent) behind it: its source package, fetched by apt.
+.PHONY: check-gnupg
+check-gnupg: $(if $(AGENT),,all)
+	@BUILD='$(abspath $(BUILD))' tests/run-gnupg $(GNUPG_TESTS)
+
 # --- fuzzing: clang's libFuzzer, a target per parser of outside bytes -----------------------------------------------
 FUZZ_SECONDS ?= 60
 FUZZ_CC      ?= clang
@@ -282,6 +287,7 @@ help:
 	@echo "make                 build into $(BUILD)/ (BUILD=dir, CC=clang, SANITIZE=address,undefined|thread)"
 	@echo "make check           install what is missing, build, run all tests"
 	@echo "make check-openssh   OpenSSH's own agent tests, with latchkey-agent"
+	@echo "make check-gnupg     GnuPG's own tests of gpg, with latchkey-agent behind it"
 	@echo "make demo            the main job, shown: ssh login, signed git commit, a card, unplug"
 	@echo "make install         PREFIX=/usr/local DESTDIR= SYSCONFDIR=/etc SYSTEMDUSERDIR=PREFIX/lib/systemd/user"
 	@echo "                     (for yourself: PREFIX=~/.local SYSTEMDUSERDIR=~/.local/share/systemd/user)"
