@@ -20,6 +20,8 @@ static struct prompt_text announced(const struct ask *k, const struct prompt_tex
     if (k != NULL) {
         text.launched = k->launched;
         text.launched_arg = k->arg;
+        if (text.style == NULL)
+            text.style = k->style;
     }
     return text;
 }

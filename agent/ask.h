@@ -21,6 +21,7 @@ struct ask {
     /* A dialog has been started and the client wants to know; INFO as PINENTRY_LAUNCHED has it. An error calls it off. */
     gpg_error_t (*launched)(void *arg, const char *info);
     void *arg;
+    const struct prompt_style *style; /* of all dialogs that bring none of their own; or NULL */
 };
 
 /* prompt_confirm and prompt_secret in that way. A client cannot confirm for the person: with ASK_LOOPBACK ask_confirm

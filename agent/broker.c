@@ -326,6 +326,20 @@ static const char *explain_security_key(gpg_error_t err)
     }
 }
 
+/* Of a dialog that gpg wanted. */
+static const char *explain_dialog(gpg_error_t err)
+{
+    switch (gpg_err_code(err)) {
+    case GPG_ERR_CANCELED:
+    case GPG_ERR_FULLY_CANCELED:
+        return "the person cancelled";
+    case GPG_ERR_TIMEOUT:
+        return "the dialog was not answered in time";
+    default:
+        return NULL;
+    }
+}
+
 static const char *explain_failure(const struct run *r, gpg_error_t err)
 {
     const char *why =
@@ -333,6 +347,8 @@ static const char *explain_failure(const struct run *r, gpg_error_t err)
 
     if (why != NULL)
         return why;
+    if (gpg_err_source(err) == GPG_ERR_SOURCE_PINENTRY)
+        return explain_dialog(err);
     switch (gpg_err_code(err)) {
     case GPG_ERR_BAD_PIN:
         return "wrong PIN";
@@ -376,6 +392,7 @@ static gpg_error_t run_on_holder(struct run *r)
         .inquire = op->answer != NULL ? run_on_inquire : NULL,
         .touch = run_on_touch,
         .queued = run_on_queued,
+        .progress = op->progress != NULL ? run_on_progress : NULL,
         .arg = r,
     };
     gpg_error_t err;

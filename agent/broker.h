@@ -62,7 +62,8 @@ struct token_request {
     struct tosign tosign;    /* TOKEN_SIGN; .data is the input of TOKEN_DECRYPT */
     /* Answers the token's inquiries but for PINs; ANSWER is secure; W: what may end a wait for the answer. */
     gpg_error_t (*answer)(void *arg, struct wait *w, const char *line, struct buf *answer);
-    void *answer_arg;
+    void (*progress)(void *arg, const char *line); /* as struct token_job has it, or NULL */
+    void *answer_arg;                              /* of both */
     const char *refusal; /* refuse for this reason whatever the policy says; NULL: none */
     bool patient;        /* may take as long as it takes */
     bool confirm;        /* a dialog whatever the policy says */

@@ -3,6 +3,8 @@
 
 #include "agent/policy_watch.h"
 
+#include <string.h>
+
 void token_request_clear(struct token_request *r)
 {
     gcry_sexp_release(r->sig);
@@ -23,6 +25,7 @@ static void fill(struct operation *op, const struct token_request *r)
     op->what = r->what;
     op->tosign = r->tosign;
     op->answer = r->answer;
+    op->progress = r->progress;
     op->answer_arg = r->answer_arg;
     op->refusal = r->refusal;
     op->patient = r->patient;
@@ -76,17 +79,36 @@ gpg_error_t broker_request(struct agent *a, const struct origin *from, const str
     return err;
 }
 
+/* The key that T holds as KEY_ID; NULL where there is none, or none that the keyring knows. */
+static const struct identity *find_held(const struct keyring_snapshot *snap, const struct token *t,
+                                        const char *key_id)
+{
+    for (size_t i = 0; snap != NULL && key_id != NULL && i < snap->n; i++)
+        for (size_t k = 0; k < snap->ids[i]->nholders; k++)
+            if (snap->ids[i]->holders[k].token == t &&
+                strcmp(snap->ids[i]->holders[k].id, key_id) == 0)
+                return snap->ids[i];
+    return NULL;
+}
+
 gpg_error_t broker_request_token(struct agent *a, const struct origin *from, struct token *t,
                                  const char *key_id, struct token_request *r)
 {
-    char *comment = gpgrt_strdup("");
-    struct change c;
+    const struct keyring_snapshot *snap = keyring_get(a->keyring);
+    const struct identity *held = find_held(snap, t, key_id);
+    char *comment = gpgrt_strdup(held != NULL && held->comment != NULL ? held->comment : "");
+    struct change c = {0};
     gpg_error_t err;
 
-    if (comment == NULL)
+    if (comment == NULL) {
+        keyring_put(snap);
         return gpg_error_from_syserror();
-    err = change_init(&c, a, from, r->use, t, NULL, comment);
+    }
+    err = change_init(&c, a, from, r->use, t, held != NULL ? held->key : NULL, comment);
     if (err == 0) {
+        c.id.has_openpgp = held != NULL && held->has_openpgp;
+        if (c.id.has_openpgp)
+            memcpy(c.id.openpgp_fpr, held->openpgp_fpr, sizeof c.id.openpgp_fpr);
         c.holder.id = (char *)(uintptr_t)key_id;
         fill(&c.op, r);
         err = broker_operate(&c.op);
@@ -95,5 +117,6 @@ gpg_error_t broker_request_token(struct agent *a, const struct origin *from, str
     }
     change_clear(&c);
     gpgrt_free(comment);
+    keyring_put(snap);
     return err;
 }

@@ -2,11 +2,13 @@
  * notices. */
 #include "agent/broker_run.h"
 
+#include "agent/ask.h"
 #include "agent/grants.h"
-#include "agent/prompt.h"
 #include "proto/git_object.h"
 
 #include <string.h>
+
+#define MAX_LOOPBACK_PIN 88u /* gpg's */
 
 void run_fresh_deadline(struct run *r)
 {
@@ -16,6 +18,14 @@ void run_fresh_deadline(struct run *r)
 /* The person's No and a dialog that cannot be shown refuse alike; only the reason differs. */
 static gpg_error_t dialog_failed(struct run *r, gpg_error_t err)
 {
+    /* gpg is told what the pinentry said. */
+    if (gpg_err_source(err) == GPG_ERR_SOURCE_PINENTRY) {
+        (void)run_refuse(r, gpg_err_code(err),
+                         gpg_err_code(err) == GPG_ERR_TIMEOUT
+                             ? "the dialog was not answered in time"
+                             : "the person said no, or the pinentry could not ask");
+        return err;
+    }
     switch (gpg_err_code(err)) {
     case GPG_ERR_NOT_CONFIRMED:
     case GPG_ERR_CANCELED:
@@ -49,7 +59,7 @@ gpg_error_t run_ask_dialog(struct run *r)
         return gpg_error_from_syserror();
     text.desc = desc;
     run_fresh_deadline(r);
-    err = prompt_confirm(r->a->prompt, &r->w, op->from->who, &text);
+    err = ask_confirm(r->a, &r->w, op->from, &text);
     gpgrt_free(desc);
     if (err != 0)
         return dialog_failed(r, err);
@@ -135,7 +145,7 @@ static gpg_error_t warn_last_try(struct run *r, const char *label)
     if (desc == NULL)
         return gpg_error_from_syserror();
     text.desc = desc;
-    err = prompt_confirm(r->a->prompt, &r->w, r->op->from->who, &text);
+    err = ask_confirm(r->a, &r->w, r->op->from, &text);
     gpgrt_free(desc);
     return err;
 }
@@ -152,6 +162,14 @@ gpg_error_t run_on_inquire(void *arg, const char *line, struct buf *answer)
     if (r->op->patient)
         r->w.deadline_ms = INT64_MAX;
     return err;
+}
+
+void run_on_progress(void *arg, const char *line)
+{
+    struct run *r = arg;
+
+    if (r->op->progress != NULL)
+        r->op->progress(r->op->answer_arg, line);
 }
 
 gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf *pin)
@@ -186,7 +204,7 @@ gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf 
     }
     text.desc = desc;
     text.error = wrong;
-    err = prompt_secret(r->a->prompt, &r->w, r->op->from->who, &text, false, pin);
+    err = ask_secret(r->a, &r->w, r->op->from, &text, false, MAX_LOOPBACK_PIN, pin);
     run_fresh_deadline(r);
 out:
     gpgrt_free(its_own);

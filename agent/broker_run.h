@@ -40,6 +40,7 @@ gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf 
 gpg_error_t run_on_inquire(void *arg, const char *line, struct buf *answer);
 void run_on_touch(void *arg, bool on);
 void run_on_queued(void *arg, unsigned ahead, bool draining);
+void run_on_progress(void *arg, const char *line);
 void run_hide_notice(struct run *r);
 
 #endif

@@ -1,64 +1,14 @@
 /* Passphrases asked for as gpg-agent asks: for a key, for a new key, for something that is no key. */
 #include "agent/gpg_dialog.h"
 
+#include "agent/gpg_constraints.h"
 #include "proto/token_protocol.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_PASSPHRASE 255u
 #define MAX_ROUNDS     10 /* of a person who does not find a good one */
-
-/* --- texts --------------------------------------------------------------------------------------------------------------------- */
-
-char *gpg_unescape(const char *s, bool plus)
-{
-    struct buf b = BUF_INIT;
-
-    for (; *s != '\0'; s++) {
-        unsigned c;
-
-        if (*s == '%' && isxdigit((unsigned char)s[1]) && isxdigit((unsigned char)s[2]) &&
-            sscanf(s + 1, "%2x", &c) == 1) {
-            if (c != 0)
-                buf_put_u8(&b, (uint8_t)c);
-            s += 2;
-        } else {
-            buf_put_u8(&b, plus && *s == '+' ? ' ' : (uint8_t)*s);
-        }
-    }
-    return buf_steal_cstr(&b);
-}
-
-/* The agent's own words for a key: what ssh's users see. */
-static char *own_words(struct gpg_asking *k, const char *grip)
-{
-    struct gpg_stored f = {0};
-    struct key *key = NULL;
-    gcry_sexp_t sexp = NULL;
-    char *fpr = NULL, *text;
-
-    if (grip != NULL && gpg_stored_get(k->s, grip, &f) == 0 && f.pub.len > 0 &&
-        gcry_sexp_new(&sexp, f.pub.data, f.pub.len, 0) == 0)
-        (void)key_from_sexp(sexp, false, &key);
-    if (key != NULL && key->plain != NULL)
-        fpr = gpg_ssh_fingerprint(rd_of(key->plain, key->plain_len),
-                                  k->s->conf->ssh_fingerprint_hash);
-    text = gpgrt_bsprintf("Please enter the passphrase for the %s key\n  %s\n  (%s)",
-                          k->ssh ? "ssh" : "secret",
-                          fpr != NULL    ? fpr
-                          : grip != NULL ? grip
-                                         : "?",
-                          f.label != NULL     ? f.label
-                          : f.comment != NULL ? f.comment
-                                              : "none");
-    gpgrt_free(fpr);
-    key_unref(key);
-    gcry_sexp_release(sexp);
-    gpg_stored_clear(&f);
-    return text;
-}
 
 /* --- how ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -77,121 +27,160 @@ void gpg_style(const struct gpg_session *s, const char *keyinfo, struct prompt_s
                                  .keyinfo = keyinfo};
 }
 
-gpg_error_t gpg_confirm(struct gpg_session *s, struct wait *w, const char *desc, const char *ok,
-                        const char *cancel)
+static bool may_show(const struct gpg_session *s)
 {
-    struct prompt_style style;
-    const struct prompt_text t = {.desc = desc, .ok = ok, .cancel = cancel, .style = &style};
-
-    /* The client would answer itself. */
-    if (s->ask.mode == ASK_LOOPBACK || s->conf->batch)
-        return gpg_error(GPG_ERR_NO_PIN_ENTRY);
-    gpg_style(s, NULL, &style);
-    return ask_confirm(s->a, w, &s->origin, &t);
+    return !s->conf->batch || s->ask.mode != ASK_DIALOG;
 }
 
-gpg_error_t gpg_ask_secret(struct gpg_session *s, struct wait *w, const struct gpg_question *q,
-                           struct buf *secret)
+gpg_error_t gpg_confirm(struct gpg_session *s, struct wait *w, const struct prompt_text *t)
+{
+    struct prompt_text text = *t;
+    struct prompt_style style;
+
+    /* The client would answer itself. */
+    if (s->ask.mode == ASK_LOOPBACK || !may_show(s))
+        return gpg_error(GPG_ERR_NO_PIN_ENTRY);
+    gpg_style(s, NULL, &style);
+    text.style = &style;
+    return ask_confirm(s->a, w, &s->origin, &text);
+}
+
+static gpg_error_t ask_once(struct gpg_session *s, struct wait *w, const struct gpg_question *q,
+                            const struct prompt_rules *rules, bool *repeated, struct buf *secret)
 {
     struct prompt_style style;
     const struct prompt_text t = {
         .desc = q->desc, .error = q->error, .label = q->label, .style = &style};
 
-    if (s->conf->batch && s->ask.mode == ASK_DIALOG)
+    if (!may_show(s))
         return gpg_error(GPG_ERR_NO_PIN_ENTRY);
     gpg_style(s, q->keyinfo, &style);
-    style.quality = q->quality;
     style.from_cache = q->from_cache;
-    return ask_secret(s->a, w, &s->origin, &t, q->repeat, MAX_PASSPHRASE, secret);
+    style.rules = rules;
+    style.repeated = repeated;
+    return ask_secret(s->a, w, &s->origin, &t, repeated != NULL, MAX_PASSPHRASE, secret);
+}
+
+gpg_error_t gpg_ask_secret(struct gpg_session *s, struct wait *w, const struct gpg_question *q,
+                           struct buf *secret)
+{
+    return ask_once(s, w, q, NULL, NULL, secret);
 }
 
 /* --- new ones ---------------------------------------------------------------------------------------------------------------------- */
 
-/* What is wrong with a new passphrase; NULL: nothing. New string. */
-static char *complaint_about(const struct gpg_config *c, const char *word)
+/* A question whose No means another try. */
+static gpg_error_t take_it_anyway(struct gpg_session *s, struct wait *w, const char *desc,
+                                  const char *ok, bool *good)
 {
-    size_t n = 0, other = 0;
+    const struct prompt_text t = {.desc = desc, .ok = ok, .cancel = "Enter new passphrase"};
+    gpg_error_t err = gpg_confirm(s, w, &t);
 
-    for (const char *p = word; *p != '\0'; p++) {
-        n += ((unsigned char)*p & 0xc0) != 0x80; /* characters, not octets */
-        other += !isalpha((unsigned char)*p);
-    }
-    if (n < c->min_passphrase_len)
-        return gpgrt_bsprintf("A passphrase should be at least %u character%s long.",
-                              c->min_passphrase_len, c->min_passphrase_len == 1 ? "" : "s");
-    if (other < c->min_passphrase_nonalpha)
-        return gpgrt_bsprintf(
-            "A passphrase should contain at least %u digit%s or special character%s.",
-            c->min_passphrase_nonalpha, c->min_passphrase_nonalpha == 1 ? "" : "s",
-            c->min_passphrase_nonalpha == 1 ? "" : "s");
-    return NULL;
+    *good = err == 0;
+    return gpg_err_code(err) == GPG_ERR_NOT_CONFIRMED || gpg_err_code(err) == GPG_ERR_CANCELED
+               ? 0
+               : err;
 }
 
-gpg_error_t gpg_new_is_good(struct gpg_session *s, struct wait *w, const char *word, bool *good,
-                            char **error)
+static gpg_error_t judge_empty(struct gpg_session *s, struct wait *w, enum gpg_empty empty,
+                               bool *good, char **error)
 {
-    char *why, *text;
-    gpg_error_t err;
-
-    *good = true;
-    if (word[0] == '\0') {
-        if (s->conf->enforce_constraints) {
-            *good = false;
-            *error = gpgrt_strdup("You have not entered a passphrase!");
-            return 0;
-        }
-        err = gpg_confirm(s, w,
+    if (empty == GPG_EMPTY_REFUSED || s->conf->enforce_constraints) {
+        *error =
+            gpgrt_strdup("You have not entered a passphrase!\nAn empty passphrase is not allowed.");
+        return *error != NULL ? 0 : gpg_error_from_syserror();
+    }
+    return take_it_anyway(s, w,
                           "You have not entered a passphrase - this is in general a bad idea!\n"
                           "Please confirm that you do not want to have any protection on your key.",
-                          "Yes, protection is not needed", "Enter new passphrase");
-    } else {
-        why = complaint_about(s->conf, word);
-        if (why == NULL)
-            return 0;
-        if (s->conf->enforce_constraints) {
-            *good = false;
-            *error = why;
-            return 0;
-        }
-        text = gpgrt_bsprintf("Warning: You have entered an insecure passphrase.\n\n%s", why);
-        gpgrt_free(why);
-        if (text == NULL)
-            return gpg_error_from_syserror();
-        err = gpg_confirm(s, w, text, "Take this one anyway", "Enter new passphrase");
-        gpgrt_free(text);
-    }
-    if (gpg_err_code(err) == GPG_ERR_NOT_CONFIRMED || gpg_err_code(err) == GPG_ERR_CANCELED) {
-        *good = false;
+                          "Yes, protection is not needed", good);
+}
+
+/* Is WORD good enough for something new, or does the person say that it is? If not, *ERROR (may stay NULL) is what the next try
+ * is shown with. */
+static gpg_error_t judge(struct gpg_session *s, struct wait *w, const struct gpg_constraints *c,
+                         const char *word, enum gpg_empty empty, bool *good, char **error)
+{
+    char *complaint, *text;
+    gpg_error_t err = 0;
+
+    *good = false;
+    if (word[0] == '\0')
+        return judge_empty(s, w, empty, good, error);
+    complaint = gpg_complaint(c, word);
+    *good = complaint == NULL;
+    if (complaint == NULL)
+        return 0;
+    text = gpgrt_bsprintf("Warning: You have entered an insecure passphrase.\n\n%s", complaint);
+    gpgrt_free(complaint);
+    if (text == NULL)
+        return gpg_error_from_syserror();
+    if (s->conf->enforce_constraints) {
+        *error = text;
         return 0;
     }
+    err = take_it_anyway(s, w, text, "Take this one anyway", good);
+    gpgrt_free(text);
+    return err;
+}
+
+/* For pinentries that ask but once. */
+static gpg_error_t ask_again(struct gpg_session *s, struct wait *w, const struct gpg_question *q,
+                             const struct buf *first, bool *same)
+{
+    const struct gpg_question again = {
+        .desc = "Please re-enter this passphrase", .label = q->label, .keyinfo = q->keyinfo};
+    struct buf second = BUF_INIT_SECURE;
+    gpg_error_t err = gpg_ask_secret(s, w, &again, &second);
+
+    *same = err == 0 && rd_eq(buf_rd(first), buf_rd(&second));
+    buf_free(&second);
+    return err;
+}
+
+/* One round; GOOD: SECRET is what is wanted. */
+static gpg_error_t ask_round(struct gpg_session *s, struct wait *w, const struct gpg_question *q,
+                             const struct gpg_new *n, const struct prompt_rules *rules,
+                             struct buf *secret, bool *good, char **error)
+{
+    const struct gpg_constraints c = {.conf = s->conf, .symkey = n->symkey};
+    bool repeated = false;
+    gpg_error_t err = ask_once(s, w, q, rules, &repeated, secret);
+
+    *good = err == 0;
+    if (err != 0 || s->ask.mode == ASK_LOOPBACK)
+        return err;
+    if (n->check)
+        err = judge(s, w, &c, secret->len > 0 ? (const char *)secret->data : "", n->empty, good,
+                    error);
+    if (err != 0 || !*good || repeated || secret->len == 0)
+        return err;
+    err = ask_again(s, w, q, secret, good);
+    if (err == 0 && !*good)
+        *error = gpgrt_strdup("does not match - try again");
     return err;
 }
 
 gpg_error_t gpg_ask_new(struct gpg_session *s, struct wait *w, const struct gpg_question *given,
-                        bool check, struct buf *secret)
+                        const struct gpg_new *n, struct buf *secret)
 {
+    const struct gpg_constraints c = {.conf = s->conf, .symkey = n->symkey};
     struct gpg_question q = *given;
+    struct gpg_rules rules;
     char *error = NULL;
     bool good = false;
-    gpg_error_t err = 0;
+    gpg_error_t err = gpg_rules_init(&rules, &c, n->quality);
 
-    q.repeat = true;
     for (int i = 0; i < MAX_ROUNDS && err == 0 && !good; i++) {
-        q.error = error != NULL ? error : given->error;
-        err = gpg_ask_secret(s, w, &q, secret);
+        char *next = NULL;
+
+        q.error = error != NULL ? error : i == 0 ? given->error : NULL;
+        err = ask_round(s, w, &q, n, &rules.rules, secret, &good, &next);
         gpgrt_free(error);
-        error = NULL;
-        if (gpg_err_code(err) == GPG_ERR_BAD_PASSPHRASE) { /* an old pinentry's two did not match */
-            error = gpgrt_strdup("does not match - try again");
-            err = 0;
-            continue;
-        }
-        good = err == 0 && (s->ask.mode == ASK_LOOPBACK || !check);
-        if (err == 0 && !good)
-            err = gpg_new_is_good(s, w, secret->len > 0 ? (const char *)secret->data : "", &good,
-                                  &error);
+        error = next;
     }
     gpgrt_free(error);
+    gpg_rules_clear(&rules);
     return err == 0 && !good ? gpg_error(GPG_ERR_BAD_PASSPHRASE) : err;
 }
 
@@ -221,40 +210,65 @@ static gpg_error_t parse_asked(const char *line, struct asked *a)
     return field_get_int(line, "tries", 1, &a->attempts);
 }
 
-static gpg_error_t ask_for_new(struct gpg_asking *k, struct wait *w, struct buf *answer)
+static gpg_error_t ask_for_new(struct gpg_asking *k, struct wait *w, const struct asked *a,
+                               struct buf *answer)
 {
-    struct gpg_question q = {.desc = k->new_text != NULL ? k->new_text
-                                                         : "Please enter the new passphrase",
-                             .label = "Passphrase",
-                             .quality = true};
+    const struct gpg_new n = {.check = true, .quality = true, .empty = GPG_EMPTY_CONFIRMED};
+    const char *text = k->new_text != NULL ? k->new_text : "Please enter the new passphrase";
+    struct gpg_question q = {.label = "Passphrase:"};
+    char *desc = NULL;
+    gpg_error_t err;
 
     if (k->new_passphrase != NULL) {
         buf_put_rd(answer, buf_rd(k->new_passphrase));
         return buf_err(answer);
     }
-    return gpg_ask_new(k->s, w, &q, true, answer);
+    /* What leaves is described by the client; why it needs a passphrase it does not know. */
+    q.desc = text;
+    if (strcmp(a->why, "export") == 0 && k->desc != NULL) {
+        char *about = gpg_describe_key(k->s, k->desc, a->grip);
+
+        desc = about != NULL ? gpgrt_bsprintf("%s\n\n%s", text, about) : NULL;
+        gpgrt_free(about);
+        q.desc = desc;
+    }
+    err = q.desc != NULL ? gpg_ask_new(k->s, w, &q, &n, answer) : gpg_error_from_syserror();
+    gpgrt_free(desc);
+    return err;
+}
+
+static const char *own_words(const struct gpg_asking *k)
+{
+    return k->ssh ? "Please enter the passphrase for the ssh key%0A  %F%0A  (%c)"
+                  : "Please enter the passphrase to unlock the secret key%0A  %C";
 }
 
 static gpg_error_t ask_for_old(struct gpg_asking *k, struct wait *w, const struct asked *a,
                                struct buf *answer)
 {
-    char *desc = k->desc != NULL ? gpg_unescape(k->desc, false) : own_words(k, a->grip);
-    char *error = a->error != NULL
+    char *desc = gpg_describe_key(k->s, k->desc != NULL ? k->desc : own_words(k), a->grip);
+    char *error = a->error != NULL && !k->from_cache
                       ? gpgrt_bsprintf("Bad Passphrase (try %ld of %ld)", a->attempt, a->attempts)
                       : NULL;
-    bool keep = a->why != NULL && strcmp(a->why, "use") == 0;
-    char *keyinfo =
-        keep && a->grip != NULL ? gpgrt_bsprintf("%c/%s", k->ssh ? 's' : 'n', a->grip) : NULL;
-    const struct gpg_question q = {
-        .desc = desc, .error = error, .label = "Passphrase", .keyinfo = keyinfo};
-    gpg_error_t err;
+    /* Changed and exported keys' passphrases are typed. */
+    bool keep = a->why != NULL && strcmp(a->why, "use") == 0 && a->grip != NULL;
+    char *keyinfo = keep ? gpgrt_bsprintf("%c/%s", k->ssh ? 's' : 'n', a->grip) : NULL;
+    const struct gpg_question q = {.desc = desc,
+                                   .error = error,
+                                   .label = "Passphrase:",
+                                   .keyinfo = keyinfo,
+                                   .from_cache = &k->from_cache};
+    gpg_error_t err = 0;
 
     if (desc == NULL)
         err = gpg_error_from_syserror();
     /* What the client said once it would say again. */
     else if (k->s->ask.mode == ASK_LOOPBACK && a->error != NULL)
         err = gpg_error(GPG_ERR_BAD_PASSPHRASE);
-    else
+    else if (a->error != NULL && k->from_cache && keyinfo != NULL)
+        gpg_forget_outside(k->s, w, keyinfo);
+    k->from_cache = false;
+    if (err == 0)
         err = gpg_ask_secret(k->s, w, &q, answer);
     gpgrt_free(desc);
     gpgrt_free(error);
@@ -274,69 +288,21 @@ gpg_error_t gpg_answer(void *arg, struct wait *w, const char *line, struct buf *
                                : gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
     err = parse_asked(line + n, &a);
     if (err == 0 && a.why != NULL && (strcmp(a.why, "new") == 0 || strcmp(a.why, "export") == 0))
-        err = ask_for_new(k, w, answer);
+        err = ask_for_new(k, w, &a, answer);
     else if (err == 0)
         err = ask_for_old(k, w, &a, answer);
     asked_clear(&a);
     return err;
 }
 
-/* --- what the store is told ---------------------------------------------------------------------------------------------------------- */
-
-void gpg_put_cache_fields(struct gpg_session *s, bool normal_cache, bool ssh, struct buf *fields)
+void gpg_forget_outside(struct gpg_session *s, struct wait *w, const char *keyinfo)
 {
-    const struct gpg_config *c = s->conf;
+    const struct requester *r = s->origin.who;
+    struct prompt_style style;
 
-    if (!normal_cache)
-        field_put_int(fields, "cache", 0);
-    field_put_int(fields, "ttl", (long)(ssh ? c->default_ttl_ssh : c->default_ttl));
-    field_put_int(fields, "max-ttl", (long)(ssh ? c->max_ttl_ssh : c->max_ttl));
-    if (ssh)
-        field_put(fields, "mode", "ssh");
-    if (s->level != GPG_FULL)
-        field_put_int(fields, "realm", (long)s->level);
-}
-
-static gpg_error_t pass_nonce(struct gpg_session *s, const char *line, const char *field,
-                              const char *keyword, char **last)
-{
-    char *value = NULL;
-    gpg_error_t err = field_get(line, field, &value);
-
-    if (err != 0 || value == NULL)
-        return err;
-    if (value[strspn(value, "0123456789ABCDEFabcdef")] != '\0')
-        err = gpg_error(GPG_ERR_BAD_DATA);
-    else
-        err = gpg_status(s, keyword, "%s", value);
-    if (err == 0 && last != NULL) {
-        gpgrt_free(*last);
-        *last = value;
-        value = NULL;
-    }
-    gpgrt_free(value);
-    return err;
-}
-
-gpg_error_t gpg_pass_nonces(struct gpg_session *s, struct rd lines, bool until_reset)
-{
-    static const char keyword[] = TOKEN_STATUS_NONCE " ";
-    char *text = gpgrt_bsprintf("%.*s", (int)lines.n, lines.n > 0 ? (const char *)lines.p : ""),
-         *save = NULL;
-    gpg_error_t err = 0;
-
-    if (text == NULL)
-        return gpg_error_from_syserror();
-    for (char *l = strtok_r(text, "\n", &save); l != NULL && err == 0;
-         l = strtok_r(NULL, "\n", &save)) {
-        if (strncmp(l, keyword, sizeof keyword - 1) != 0)
-            continue;
-        err = pass_nonce(s, l + sizeof keyword - 1, "cache", "CACHE_NONCE",
-                         until_reset ? &s->last_cache_nonce : NULL);
-        if (err == 0)
-            err = pass_nonce(s, l + sizeof keyword - 1, "passwd", "PASSWD_NONCE",
-                             until_reset ? &s->last_passwd_nonce : NULL);
-    }
-    gpgrt_free(text);
-    return err;
+    if (!s->conf->allow_external_cache || s->ask.mode != ASK_DIALOG || !may_show(s) ||
+        r->dbus == NULL || (r->display == NULL && r->wayland_display == NULL))
+        return;
+    gpg_style(s, keyinfo, &style);
+    prompt_forget(s->a->prompt, w, r, &style);
 }

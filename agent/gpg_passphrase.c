@@ -97,16 +97,21 @@ static gpg_error_t ask_person(struct gpg_session *s, const struct get_passphrase
     char *keyinfo = g->id != NULL ? gpgrt_bsprintf("u/%s", g->id) : NULL;
     const struct gpg_question q = {.desc = g->desc,
                                    .error = g->error,
-                                   .label = g->prompt != NULL ? g->prompt : "Passphrase",
-                                   .keyinfo = keyinfo,
-                                   .quality = g->quality};
+                                   .label = g->prompt != NULL ? g->prompt
+                                            : g->desc != NULL && strstr(g->desc, "PIN") != NULL
+                                                ? "PIN:"
+                                                : "Passphrase:",
+                                   .keyinfo = keyinfo};
+    const struct gpg_new n = {.check = g->check || g->symkey,
+                              .quality = g->quality,
+                              .symkey = g->symkey,
+                              .empty = g->symkey ? GPG_EMPTY_REFUSED : GPG_EMPTY_CONFIRMED};
     struct wait w;
     gpg_error_t err = wait_begin(s->a->waits, &w, s->origin.fd, ASK_S);
 
     if (err == 0) {
-        err = g->repeat && s->ask.mode != ASK_LOOPBACK
-                  ? gpg_ask_new(s, &w, &q, g->check || g->symkey, secret)
-                  : gpg_ask_secret(s, &w, &q, secret);
+        err = g->repeat && s->ask.mode != ASK_LOOPBACK ? gpg_ask_new(s, &w, &q, &n, secret)
+                                                       : gpg_ask_secret(s, &w, &q, secret);
         wait_end(&w);
     }
     gpgrt_free(keyinfo);
@@ -163,19 +168,13 @@ out:
 
 /* --- the others ---------------------------------------------------------------------------------------------------------------------- */
 
-/* A cache outside (a desktop's keyring) is behind a pinentry of the desktop. */
 static void forget_outside(struct gpg_session *s, char kind, const char *id)
 {
-    const struct requester *r = s->origin.who;
     char *keyinfo = gpgrt_bsprintf("%c/%s", kind, id);
-    struct prompt_style style;
     struct wait w;
 
-    if (keyinfo != NULL && s->conf->allow_external_cache && r->dbus != NULL &&
-        (r->display != NULL || r->wayland_display != NULL) &&
-        wait_begin(s->a->waits, &w, s->origin.fd, 10) == 0) {
-        gpg_style(s, keyinfo, &style);
-        prompt_forget(s->a->prompt, &w, r, &style);
+    if (keyinfo != NULL && wait_begin(s->a->waits, &w, s->origin.fd, 10) == 0) {
+        gpg_forget_outside(s, &w, keyinfo);
         wait_end(&w);
     }
     gpgrt_free(keyinfo);
@@ -254,7 +253,7 @@ static gpg_error_t cmd_get_confirmation(struct gpg_session *s, char *line)
     }
     err = wait_begin(s->a->waits, &w, s->origin.fd, ASK_S);
     if (err == 0) {
-        err = gpg_confirm(s, &w, desc, NULL, NULL);
+        err = gpg_confirm(s, &w, &(struct prompt_text){.desc = desc});
         wait_end(&w);
     }
     gpgrt_free(desc);

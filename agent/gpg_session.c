@@ -1,5 +1,5 @@
 /* gpg-agent's protocol (Assuan): the opening, OPTION, GETINFO, and what all commands share. */
-#include "agent/gpg_session.h"
+#include "agent/gpg_dialog.h"
 
 #include "agent/ctl_object.h"
 #include "agent/grants.h"
@@ -17,11 +17,8 @@
 static const struct gpg_command session_commands[];
 
 static const struct gpg_command *const tables[] = {
-    session_commands,
-    gpg_key_commands,
-    gpg_sign_commands,
-    gpg_passphrase_commands,
-    gpg_secret_commands,
+    session_commands,      gpg_key_commands,      gpg_sign_commands,       gpg_secret_commands,
+    gpg_generate_commands, gpg_transfer_commands, gpg_passphrase_commands,
 };
 #define TABLES (sizeof tables / sizeof tables[0])
 
@@ -139,6 +136,8 @@ gpg_error_t gpg_map_error(struct gpg_session *s, gpg_error_t err, bool from_card
 {
     gpg_err_code_t code = gpg_err_code(err);
 
+    if (gpg_err_source(err) == GPG_ERR_SOURCE_PINENTRY && code != GPG_ERR_FULLY_CANCELED)
+        return err;
     switch (code) {
     case GPG_ERR_NO_ERROR:
         return 0;
@@ -171,14 +170,12 @@ gpg_error_t gpg_map_error(struct gpg_session *s, gpg_error_t err, bool from_card
 
 /* --- asking the client instead of the person ------------------------------------------------------------------------------- */
 
-static gpg_error_t ask_client(void *arg, bool fresh, size_t max, struct buf *secret)
+gpg_error_t gpg_inquire_passphrase(struct gpg_session *s, const char *line, size_t max,
+                                   bool tell_max, struct buf *secret)
 {
-    struct gpg_session *s = arg;
     struct buf answer = BUF_INIT_SECURE;
-    gpg_error_t err =
-        gpg_inquire(s, fresh ? "NEW_PASSPHRASE" : "PASSPHRASE", max, true, true, &answer);
+    gpg_error_t err = gpg_inquire(s, line, max, tell_max, true, &answer);
 
-    /* C strings come with their NUL */
     while (err == 0 && answer.len > 0 && answer.data[answer.len - 1] == '\0')
         answer.len--;
     if (err == 0 && buf_cstr(&answer) == NULL)
@@ -190,6 +187,11 @@ static gpg_error_t ask_client(void *arg, bool fresh, size_t max, struct buf *sec
     }
     buf_free(&answer);
     return err;
+}
+
+static gpg_error_t ask_client(void *arg, bool fresh, size_t max, struct buf *secret)
+{
+    return gpg_inquire_passphrase(arg, fresh ? "NEW_PASSPHRASE" : "PASSPHRASE", max, true, secret);
 }
 
 /* gpg passes this on to whoever reads its status lines. */
@@ -799,7 +801,10 @@ static gpg_error_t run_command(assuan_context_t ctx, char *line)
     if (s->level != GPG_FULL && !c->restricted_ok)
         return gpg_err_make(GPG_ERR_SOURCE_GPGAGENT, GPG_ERR_FORBIDDEN);
     s->conf = gpg_config_get(s->a);
+    gpg_style(s, NULL, &s->style);
+    s->ask.style = &s->style;
     err = c->run(s, line + strspn(line, " \t"));
+    s->ask.style = NULL;
     gpg_config_put(s->conf);
     s->conf = NULL;
     return err;
@@ -847,8 +852,8 @@ static void session_clear(struct gpg_session *s)
     for (size_t i = 0; s->env != NULL && s->env[i] != NULL; i++)
         gpgrt_free(s->env[i]);
     gpgrt_free(s->env);
-    explicit_bzero(s->import_key, sizeof s->import_key);
-    explicit_bzero(s->export_key, sizeof s->export_key);
+    buf_free(&s->import_key);
+    buf_free(&s->export_key);
     grants_drop_origin(s->a->grants, s->origin.id);
     requester_free(s->origin.who);
 }
@@ -869,7 +874,9 @@ static void serve(struct agent *a, int in, int out, struct activity *act, enum g
         .level = level,
         .cache_for_signing = true,
         .preset_ttl = 900,
-        .tbs = BUF_INIT};
+        .tbs = BUF_INIT,
+        .import_key = BUF_INIT_SECURE,
+        .export_key = BUF_INIT_SECURE};
     int own =
         in == out ? dup(in) : -1; /* libassuan closes its descriptor, the server closes its own */
     gpg_error_t err;

@@ -1,6 +1,6 @@
 /* The inside of one gpg-agent conversation, shared by the files that answer its commands: gpg_session.c (opening, options,
- * GETINFO), gpg_key.c (what keys there are), gpg_sign.c (signatures, decryption), gpg_secret.c (keys made, moved, changed),
- * gpg_passphrase.c (passphrases that are no key's, the cache), gpg_trust.c, gpg_card.c (LEARN, READKEY --card, KEYTOCARD) and
+ * GETINFO), gpg_key.c (what keys there are), gpg_sign.c (signatures, decryption), gpg_generate.c, gpg_transfer.c and gpg_secret.c
+ * (keys made, moved, changed), gpg_passphrase.c (passphrases that are no key's, the cache), gpg_trust.c, gpg_card.c (LEARN, READKEY --card, KEYTOCARD) and
  * scd_session.c (SCD ..). */
 #ifndef LATCHKEY_AGENT_GPG_SESSION_H
 #define LATCHKEY_AGENT_GPG_SESSION_H
@@ -31,6 +31,7 @@ struct gpg_session {
     enum gpg_level level;
     bool ends;                     /* KILLAGENT was answered: the agent ends after it */
     const struct gpg_config *conf; /* in force while a command is carried out */
+    struct prompt_style style;     /* .. and how dialogs look then; ask.style */
     /* OPTION: for the connection's life */
     bool
         knows_fully_canceled; /* agent-awareness >= 2.1.0: else GPG_ERR_FULLY_CANCELED is told as CANCELED */
@@ -49,9 +50,7 @@ struct gpg_session {
     bool pss;
     struct buf tbs;                             /* the digest, or that data */
     char *last_cache_nonce, *last_passwd_nonce; /* of PASSWD and EXPORT_KEY */
-    /* KEYWRAP_KEY */
-    uint8_t import_key[GPG_WRAPKEY], export_key[GPG_WRAPKEY];
-    bool has_import_key, has_export_key;
+    struct buf import_key, export_key;          /* KEYWRAP_KEY; secure; empty: none */
     struct scd *scd;
 };
 
@@ -64,7 +63,8 @@ struct gpg_command {
 };
 /* Ended by one without a name. */
 extern const struct gpg_command gpg_key_commands[], gpg_sign_commands[], gpg_secret_commands[],
-    gpg_passphrase_commands[], gpg_trust_commands[], gpg_card_commands[], gpg_scd_commands[];
+    gpg_generate_commands[], gpg_transfer_commands[], gpg_passphrase_commands[],
+    gpg_trust_commands[], gpg_card_commands[], gpg_scd_commands[];
 
 /* --- what the files share: gpg_session.c */
 /* Words of a command line. Options begin with "--" and end at "--" or the first word that is none. The value of NAME
@@ -83,6 +83,9 @@ gpg_error_t gpg_send(struct gpg_session *s, struct rd data, bool secret);
  * GPG_ERR_CANCELED when the client gives CAN. */
 gpg_error_t gpg_inquire(struct gpg_session *s, const char *line, size_t max, bool tell_max,
                         bool secret, struct buf *out);
+/* The same for a passphrase: OUT (secure, replaced) without the NULs that C strings come with. */
+gpg_error_t gpg_inquire_passphrase(struct gpg_session *s, const char *line, size_t max,
+                                   bool tell_max, struct buf *out);
 /* The error with TEXT for the client, source GPG Agent. */
 gpg_error_t gpg_fail(struct gpg_session *s, gpg_err_code_t code, const char *text);
 /* An ERR of the broker or a token as gpg should see it: source (Pinentry, SCD, GPG Agent) and code by ref/gpg-agent.md 9. FROM_CARD:
@@ -139,6 +142,7 @@ struct gpg_asking {
     const char *new_text; /* for a new passphrase; NULL: the agent's own words */
     const char *desc;     /* percent-escaped, as SETKEYDESC gave it; NULL: the agent's own words */
     bool ssh;             /* asked for by ssh */
+    bool from_cache;      /* the last answer was a pinentry's cache's */
     /* Answers what else the verb inquires (WRAPKEY, WRAPPED, PARAM, VALUE..): by keyword; NULL: nothing else. */
     gpg_error_t (*more)(struct gpg_asking *k, struct wait *w, const char *line, struct buf *answer);
     void *more_arg;
@@ -146,6 +150,8 @@ struct gpg_asking {
         *new_passphrase; /* GENKEY --inq-passwd: given by the client ahead; NULL: asked for */
 };
 gpg_error_t gpg_answer(void *arg, struct wait *w, const char *line, struct buf *answer);
+
+/* --- gpg_fields.c */
 /* The CACHE fields (token_protocol.h) of a command: ttl by configuration and mode. NORMAL_CACHE: may what is cached be used? */
 void gpg_put_cache_fields(struct gpg_session *s, bool normal_cache, bool ssh, struct buf *fields);
 /* Passes the token's NONCE status lines in LINES on as S CACHE_NONCE and S PASSWD_NONCE, and remembers those of PASSWD and EXPORT. */

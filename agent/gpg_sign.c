@@ -1,7 +1,6 @@
 /* Signatures and decryption: SIGKEY, SETKEY, SETKEYDESC, SETHASH, PKSIGN, PKDECRYPT. */
-#include "agent/gpg_session.h"
+#include "agent/gpg_dialog.h"
 #include "agent/hotplug.h"
-#include "proto/git_object.h"
 #include "proto/token_protocol.h"
 
 #include <ctype.h>
@@ -138,32 +137,6 @@ static gpg_error_t cmd_sethash(struct gpg_session *s, char *line)
 
 /* --- the key, and whom it belongs to ------------------------------------------------------------------------------------------- */
 
-/* The user id in gpg's description, for our own dialogs and records: what stands in quotes. New string, or NULL. */
-static char *user_id_of(const char *desc)
-{
-    struct buf b = BUF_INIT;
-    char *text, *first, *last, *clean = NULL;
-
-    for (const char *p = desc; p != NULL && *p != '\0'; p++) {
-        unsigned c;
-
-        if (*p == '%' && isxdigit((unsigned char)p[1]) && isxdigit((unsigned char)p[2]) &&
-            sscanf(p + 1, "%2x", &c) == 1) {
-            buf_put_u8(&b, (uint8_t)c);
-            p += 2;
-        } else {
-            buf_put_u8(&b, (uint8_t)*p);
-        }
-    }
-    text = buf_steal_cstr(&b);
-    first = text != NULL ? strchr(text, '"') : NULL;
-    last = text != NULL ? strrchr(text, '"') : NULL;
-    if (first != NULL && last > first + 1)
-        clean = text_clean(first + 1, (size_t)(last - first - 1), 200);
-    gpgrt_free(text);
-    return clean;
-}
-
 /* Has the token come whose key S has selected? */
 static gpg_error_t has_come(void *arg)
 {
@@ -254,7 +227,7 @@ static gpg_error_t operands_init(struct gpg_session *s, struct operands *o, bool
     gpg_put_cache_fields(s, cache, false, &o->args);
     if (nonce != NULL && nonce[0] != '\0')
         field_put(&o->args, "nonce", nonce);
-    o->uid = user_id_of(o->desc);
+    o->uid = o->desc != NULL ? gpg_quoted_name(o->desc) : NULL;
     if (o->uid != NULL)
         o->what = gpgrt_bsprintf("Name:    %s\n", o->uid);
     r->what = o->what;

@@ -19,7 +19,8 @@ struct operation {
     const char *word, *args; /* as struct token_job has them */
     /* Answers the token's inquiries but for PINs; ANSWER is secure. W: what may end a wait for it. */
     gpg_error_t (*answer)(void *arg, struct wait *w, const char *line, struct buf *answer);
-    void *answer_arg;
+    void (*progress)(void *arg, const char *line); /* as struct token_job has it, or NULL */
+    void *answer_arg;                              /* of both */
     bool patient;         /* may take as long as it takes (key generation) */
     bool confirm;         /* a dialog whatever the policy says */
     bool judge_only;      /* ends with the person's consent; nothing is asked of the token */

@@ -206,21 +206,29 @@ void pinentry_close(struct pinentry *p)
 
 /* --- the opening ------------------------------------------------------------------------------------- */
 
+static gpg_error_t say(struct pinentry *p, const char *cmd, const char *value, gpg_error_t *answer)
+{
+    struct buf line = BUF_INIT;
+    const char *text;
+    gpg_error_t err;
+
+    buf_put(&line, cmd, strlen(cmd));
+    assuan_put_escaped(&line, value);
+    text = buf_cstr(&line);
+    err = text != NULL ? conversation_transact(&p->conv, text, NULL, answer) : buf_err(&line);
+    buf_free(&line);
+    return err;
+}
+
 /* Sends "CMD VALUE". Unless it is NEEDED, no verdict of pinentry's matters: old ones do not know
  * everything. */
 static gpg_error_t set(struct pinentry *p, const char *cmd, const char *value, bool needed)
 {
-    struct buf line = BUF_INIT;
     gpg_error_t err, answer = 0;
-    const char *text;
 
     if (value == NULL)
         return 0;
-    buf_put(&line, cmd, strlen(cmd));
-    assuan_put_escaped(&line, value);
-    text = buf_cstr(&line);
-    err = text != NULL ? conversation_transact(&p->conv, text, NULL, &answer) : buf_err(&line);
-    buf_free(&line);
+    err = say(p, cmd, value, &answer);
     if (err == 0 && needed && answer != 0) {
         gpgrt_log_info("pinentry: %s%s: %s\n", cmd, value, gpg_strerror(answer));
         err = gpg_error(GPG_ERR_NO_PIN_ENTRY);
@@ -251,6 +259,14 @@ static gpg_error_t opening(struct pinentry *p, const struct pinentry_spec *s)
         {"OPTION default-yes=", "_Yes", false},
         {"OPTION default-no=", "_No", false},
         {"OPTION default-prompt=", "PIN:", false},
+        {"OPTION default-pwmngr=", s->style != NULL ? "_Save in password manager" : NULL, false},
+        {"OPTION default-cf-visi=",
+         s->style != NULL ? "Do you really want to make your passphrase visible on the screen?"
+                          : NULL,
+         false},
+        {"OPTION default-tt-visi=", s->style != NULL ? "Make passphrase visible" : NULL, false},
+        {"OPTION default-tt-hide=", s->style != NULL ? "Hide passphrase" : NULL, false},
+        {"OPTION default-capshint=", s->style != NULL ? "Caps Lock is on" : NULL, false},
         {"OPTION invisible-char=", style->invisible_char, false},
         {"OPTION touch-file=", s->touch_file, false},
         {"OPTION owner=", r->pid > 0 ? owner : NULL, false},
@@ -286,12 +302,50 @@ gpg_error_t pinentry_open(struct pinentry *p, const struct pinentry_spec *spec,
 
 /* --- dialogs ------------------------------------------------------------------------------------------- */
 
+/* A third button, which old pinentries do not have: their Cancel then says No. */
+static gpg_error_t set_notok(struct pinentry *p, const char *notok)
+{
+    gpg_error_t answer = 0, err = notok != NULL ? say(p, "SETNOTOK ", notok, &answer) : 0;
+
+    return err == 0 && answer != 0 ? set(p, "SETCANCEL ", notok, false) : err;
+}
+
+/* What a new secret has to be like. */
+static gpg_error_t set_rules(struct pinentry *p, const struct prompt_rules *r)
+{
+    const struct {
+        const char *cmd, *value;
+    } steps[] = {
+        {"SETGENPIN ", r->suggest != NULL ? "Suggest" : NULL},
+        {"SETGENPIN_TT ", r->suggest != NULL ? "Suggest a random passphrase." : NULL},
+        {"SETQUALITYBAR ", r->quality != NULL ? "Quality:" : NULL},
+        {"SETQUALITYBAR_TT ", r->quality != NULL ? "The quality of the text entered above." : NULL},
+        {"OPTION formatted-passphrase", r->format_hint != NULL ? "" : NULL},
+        {"OPTION formatted-passphrase-hint=", r->format_hint},
+        {"OPTION constraints-enforce", r->enforced ? "" : NULL},
+        {"OPTION constraints-hint-short=", r->enforced ? r->hint_short : NULL},
+        {"OPTION constraints-hint-long=", r->enforced ? r->hint_long : NULL},
+        {"OPTION constraints-error-title=", r->enforced ? r->error_title : NULL},
+    };
+    gpg_error_t err = 0;
+
+    for (size_t i = 0; err == 0 && i < sizeof steps / sizeof steps[0]; i++)
+        err = set(p, steps[i].cmd, steps[i].value, false);
+    return err;
+}
+
 gpg_error_t pinentry_set_texts(struct pinentry *p, const struct prompt_text *t, bool repeat)
 {
-    char *label = t->label != NULL ? gpgrt_bsprintf("%s:", t->label) : NULL;
+    const struct prompt_style *style = t->style;
+    char *label =
+        t->label != NULL ? gpgrt_bsprintf("%s%s", t->label, style == NULL ? ":" : "") : NULL;
     const struct {
         const char *cmd, *value;
     } texts[] = {
+        /* Nothing may keep what is typed here. */
+        {"SETKEYINFO ", t->label == NULL                          ? NULL
+                        : style != NULL && style->keyinfo != NULL ? style->keyinfo
+                                                                  : "--clear"},
         {"SETTITLE ", t->title},
         {"SETDESC ", t->desc},
         {"SETPROMPT ", label},
@@ -300,16 +354,15 @@ gpg_error_t pinentry_set_texts(struct pinentry *p, const struct prompt_text *t, 
         {"SETERROR ", t->error},
         {"SETREPEATERROR ", repeat ? "does not match - try again" : NULL},
         {"SETREPEAT ", repeat ? "Repeat:" : NULL},
-        /* Nothing may keep what is typed here. */
-        {"SETKEYINFO ", t->label == NULL                                ? NULL
-                        : t->style != NULL && t->style->keyinfo != NULL ? t->style->keyinfo
-                                                                        : "--clear"},
-        {"SETQUALITYBAR ", t->style != NULL && t->style->quality ? "Quality:" : NULL},
     };
     gpg_error_t err = 0;
 
     for (size_t i = 0; err == 0 && i < sizeof texts / sizeof texts[0]; i++)
         err = set(p, texts[i].cmd, texts[i].value, false);
+    if (err == 0)
+        err = set_notok(p, t->notok);
+    if (err == 0 && style != NULL && style->rules != NULL)
+        err = set_rules(p, style->rules);
     gpgrt_free(label);
     return err;
 }
@@ -322,42 +375,37 @@ gpg_error_t pinentry_confirm(struct pinentry *p, bool one_button, gpg_error_t *a
 }
 
 struct getpin {
-    struct buf *pin;
-    bool *repeated;
-    bool from_cache;
+    struct pinentry_typed *typed;
+    const struct prompt_rules *rules;
 };
 
 static gpg_error_t on_pin_data(void *arg, struct rd part)
 {
-    struct getpin *g = arg;
+    struct buf *pin = ((struct getpin *)arg)->typed->pin;
 
-    if (part.n > MAX_PIN - g->pin->len)
+    if (part.n > MAX_PIN - pin->len)
         return gpg_error(GPG_ERR_TOO_LARGE);
-    buf_put_rd(g->pin, part);
-    return buf_err(g->pin);
+    buf_put_rd(pin, part);
+    return buf_err(pin);
 }
 
 static gpg_error_t on_pin_status(void *arg, const char *line)
 {
-    struct getpin *g = arg;
+    struct pinentry_typed *t = ((struct getpin *)arg)->typed;
+    const struct {
+        const char *text;
+        bool *is;
+    } known[] = {{"PIN_REPEATED", &t->repeated},
+                 {"PASSWORD_FROM_CACHE", &t->from_cache},
+                 {"BUTTON_INFO close", &t->closed}};
 
-    if (strncmp(line, "PIN_REPEATED", 12) == 0)
-        *g->repeated = true;
-    if (strncmp(line, "PASSWORD_FROM_CACHE", 19) == 0)
-        g->from_cache = true;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        size_t n = strlen(known[i].text);
+
+        if (strncmp(line, known[i].text, n) == 0 && (line[n] == '\0' || line[n] == ' '))
+            *known[i].is = true;
+    }
     return 0;
-}
-
-/* How good a passphrase is, from -100 (not good enough) to 100: as gpg-agent reckons, by its length and kinds of characters. */
-static int quality_of(const char *s)
-{
-    size_t n = strlen(s), other = 0;
-
-    for (size_t i = 0; i < n; i++)
-        other += !((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z'));
-    if (n > 20)
-        n = 20;
-    return (int)(n * 5) - (other == 0 ? 40 : 0);
 }
 
 /* Percent and plus escapes. */
@@ -376,42 +424,73 @@ static void put_unescaped(struct buf *b, const char *s)
     }
 }
 
+static gpg_error_t answer_quality(const struct prompt_rules *r, const char *word, struct buf *out)
+{
+    if (r->quality == NULL)
+        return gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
+    buf_printf(out, "%d", r->quality(r->arg, word));
+    return 0;
+}
+
+static gpg_error_t answer_check(const struct prompt_rules *r, const char *word, struct buf *out)
+{
+    char *complaint;
+
+    if (r->complaint == NULL)
+        return gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
+    complaint = r->complaint(r->arg, word);
+    if (complaint != NULL)
+        buf_put(out, complaint, strlen(complaint));
+    gpgrt_free(complaint);
+    return 0;
+}
+
+static gpg_error_t answer_suggestion(const struct prompt_rules *r, const char *word,
+                                     struct buf *out)
+{
+    (void)word;
+    return r->suggest != NULL ? r->suggest(r->arg, out) : gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
+}
+
+/* What a pinentry asks while a new secret is typed. */
 static gpg_error_t on_pin_inquire(void *arg, struct conversation *c, const char *line)
 {
-    struct buf word = BUF_INIT_SECURE;
-    char text[8];
-    gpg_error_t err;
+    static const struct {
+        const char *keyword;
+        gpg_error_t (*answer)(const struct prompt_rules *r, const char *word, struct buf *out);
+    } table[] = {
+        {"QUALITY", answer_quality}, {"CHECKPIN", answer_check}, {"GENPIN", answer_suggestion}};
+    const struct prompt_rules *r = ((struct getpin *)arg)->rules;
+    size_t n = strcspn(line, " ");
+    struct buf word = BUF_INIT_SECURE, out = BUF_INIT_SECURE;
+    gpg_error_t err = gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
 
-    (void)arg;
-    if (strncmp(line, "QUALITY ", 8) != 0)
-        return gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
-    put_unescaped(&word, line + 8);
-    if (buf_cstr(&word) == NULL) {
-        err = buf_err(&word);
-    } else {
-        snprintf(text, sizeof text, "%d", quality_of(buf_cstr(&word)));
-        err = conversation_answer(c, rd_of(text, strlen(text)), false);
-    }
+    put_unescaped(&word, line + n + (line[n] == ' ' ? 1 : 0));
+    for (size_t i = 0; r != NULL && i < sizeof table / sizeof table[0]; i++)
+        if (strlen(table[i].keyword) == n && strncmp(table[i].keyword, line, n) == 0)
+            err = buf_cstr(&word) != NULL ? table[i].answer(r, buf_cstr(&word), &out)
+                                          : buf_err(&word);
+    if (err == 0)
+        err = buf_err(&out) != 0 ? buf_err(&out) : conversation_answer(c, buf_rd(&out), true);
     buf_free(&word);
+    buf_free(&out);
     return err;
 }
 
-gpg_error_t pinentry_getpin(struct pinentry *p, struct buf *pin, bool *repeated, bool *from_cache,
-                            gpg_error_t *answer)
+gpg_error_t pinentry_getpin(struct pinentry *p, const struct prompt_rules *rules,
+                            struct pinentry_typed *typed, gpg_error_t *answer)
 {
-    struct getpin g = {.pin = pin, .repeated = repeated};
+    struct getpin g = {.typed = typed, .rules = rules};
     const struct conversation_handlers h = {
         .data = on_pin_data, .status = on_pin_status, .inquire = on_pin_inquire, .arg = &g};
     gpg_error_t err;
 
-    *repeated = false;
     assuan_begin_confidential(p->conv.ctx);
     err = conversation_transact(&p->conv, "GETPIN", &h, answer);
     if (p->conv.ctx != NULL)
         assuan_end_confidential(p->conv.ctx);
-    if (from_cache != NULL)
-        *from_cache = g.from_cache;
-    if (err == 0 && *answer == 0 && pin->len > 0 && memchr(pin->data, '\0', pin->len) != NULL)
+    if (err == 0 && *answer == 0 && typed->pin->len > 0 &&
+        memchr(typed->pin->data, '\0', typed->pin->len) != NULL)
         err = gpg_error(GPG_ERR_BAD_DATA);
     return err;
 }
@@ -459,6 +538,15 @@ gpg_error_t pinentry_describe(struct pinentry *p, char **out)
 gpg_error_t pinentry_forget(struct pinentry *p, const char *keyinfo)
 {
     return set(p, "CLEARPASSPHRASE ", keyinfo, false);
+}
+
+gpg_error_t pinentry_verdict_as_it_is(gpg_error_t answer)
+{
+    gpg_err_code_t code = gpg_err_code(answer);
+
+    if (code == GPG_ERR_ASS_CANCELED) /* what old ones say */
+        code = GPG_ERR_CANCELED;
+    return code != 0 ? gpg_err_make(GPG_ERR_SOURCE_PINENTRY, code) : 0;
 }
 
 gpg_error_t pinentry_verdict(gpg_error_t answer)

@@ -108,6 +108,7 @@ struct dialog {
     int until_fd; /* prompt_until: -1 else */
     int epoll_fd; /* until_fd and pinentry together, -1 else */
     bool until_came;
+    bool styled; /* what comes of it is told as gpg-agent tells it */
 };
 
 /* Pinentry's line, or what ends the dialog before it comes. */
@@ -192,8 +193,8 @@ static gpg_error_t dialog_open(struct dialog *d, const struct requester *r,
 {
     const struct prompt_style *style = t != NULL ? t->style : NULL;
     const char *wanted = style != NULL && style->program != NULL ? style->program : d->p->program;
-    int left;
     char *program = NULL;
+    int left;
     struct pinentry_spec spec = {.touch_file = style != NULL && style->touch_file != NULL
                                                    ? style->touch_file
                                                    : d->p->touch_file,
@@ -201,6 +202,7 @@ static gpg_error_t dialog_open(struct dialog *d, const struct requester *r,
                                  .style = style};
     gpg_error_t err;
 
+    d->styled = style != NULL;
     err = turn_take(d->p, &d->turn, d->w);
     if (err != 0)
         goto out;
@@ -240,11 +242,12 @@ static gpg_error_t dialog_end(struct dialog *d, gpg_error_t err, gpg_error_t ans
     if (d->until_came)
         return 0;
     if (err == 0)
-        return pinentry_verdict(answer);
+        return d->styled ? pinentry_verdict_as_it_is(answer) : pinentry_verdict(answer);
     switch (gpg_err_code(err)) {
     case GPG_ERR_CANCELED:
         return gpg_error(GPG_ERR_FULLY_CANCELED); /* only a wait says so */
     case GPG_ERR_TIMEOUT:
+        return d->styled ? gpg_err_make(GPG_ERR_SOURCE_PINENTRY, GPG_ERR_TIMEOUT) : err;
     case GPG_ERR_LOCKED:
     case GPG_ERR_NO_PIN_ENTRY:
     case GPG_ERR_ENOMEM:
@@ -297,16 +300,24 @@ static gpg_error_t ask_secret(struct prompt *p, struct wait *w, const struct req
                               const struct prompt_text *t, bool repeat, struct buf *pin,
                               bool *repeated)
 {
+    const struct prompt_style *style = t->style;
     struct dialog d = {.p = p, .w = w, .until_fd = -1, .epoll_fd = -1};
+    struct pinentry_typed typed = {.pin = pin};
     gpg_error_t err, answer = 0;
 
     err = dialog_open(&d, r, t);
     if (err == 0)
         err = pinentry_set_texts(&d.pin, t, repeat);
     if (err == 0)
-        err = pinentry_getpin(&d.pin, pin, repeated, t->style != NULL ? t->style->from_cache : NULL,
-                              &answer);
-    return dialog_end(&d, err, answer);
+        err = pinentry_getpin(&d.pin, style != NULL ? style->rules : NULL, &typed, &answer);
+    *repeated = typed.repeated;
+    if (style != NULL && style->from_cache != NULL)
+        *style->from_cache = typed.from_cache;
+    err = dialog_end(&d, err, answer);
+    /* The window's own button is for giving up all that is asked for. */
+    return typed.closed && d.styled && gpg_err_code(err) == GPG_ERR_CANCELED
+               ? gpg_err_make(GPG_ERR_SOURCE_PINENTRY, GPG_ERR_FULLY_CANCELED)
+               : err;
 }
 
 gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct requester *r,
@@ -318,8 +329,10 @@ gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct request
     bool repeated = false;
 
     err = ask_secret(p, w, r, t, repeat, &first, &repeated);
+    if (t->style != NULL && t->style->repeated != NULL)
+        *t->style->repeated = repeated;
     /* An old pinentry asks but once. */
-    if (err == 0 && repeat && !repeated && first.len > 0) {
+    else if (err == 0 && repeat && !repeated && first.len > 0) {
         again.desc = "Please type it again.";
         again.error = NULL;
         err = ask_secret(p, w, r, &again, false, &second, &repeated);

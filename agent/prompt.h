@@ -8,7 +8,21 @@
 #include "agent/wait.h"
 #include "proto/buf.h"
 
-/* How gpg has its dialogs shown: everything is as gpg-agent tells its pinentry. */
+/* What a new secret has to be like, for pinentries that tell the person while it is typed. The callbacks run in the thread that
+ * shows the dialog; NULL: not told. WORD is a C string. */
+struct prompt_rules {
+    int (*quality)(void *arg, const char *word); /* from -100 (not good enough) to 100 */
+    char *(*complaint)(void *arg,
+                       const char *word); /* what is wrong with it, new string; NULL: nothing */
+    gpg_error_t (*suggest)(void *arg, struct buf *word); /* a good one */
+    void *arg;
+    bool enforced; /* what is not good enough is not taken at all: */
+    const char *hint_short, *hint_long, *error_title;
+    const char *format_hint; /* it is shown in groups, with this hint; NULL: as it is */
+};
+
+/* How gpg has its dialogs shown: everything is as gpg-agent tells its pinentry, labels are sent as they are, and what a pinentry
+ * answers keeps its code, with source Pinentry. */
 struct prompt_style {
     const char *program, *touch_file, *invisible_char; /* NULL: not told */
     unsigned timeout_s;                                /* of its own; 0: none */
@@ -16,8 +30,10 @@ struct prompt_style {
     char *const *env; /* more of pinentry's environment, NULL-ended; or NULL */
     /* A secret may come from a cache outside: under which name ("n/GRIP"); NULL: --clear. */
     const char *keyinfo;
-    bool quality;     /* show how good a new passphrase is */
-    bool *from_cache; /* out: it came from there; NULL: nobody wants to know */
+    const struct prompt_rules *rules; /* of a new secret; NULL: of none */
+    bool *from_cache;                 /* out: it came from there; NULL: nobody wants to know */
+    bool
+        *repeated; /* out: the pinentry had it typed twice itself; NULL: prompt_secret sees to it */
 };
 
 struct prompt;
@@ -32,6 +48,7 @@ struct prompt_text {
     const char *error;       /* shown in red above: "Wrong PIN, 2 tries left"; NULL none */
     const char *label;       /* "PIN", "Passphrase" */
     const char *ok, *cancel; /* button texts, NULL: pinentry's own */
+    const char *notok;       /* a third button: No, where CANCEL gives up; or NULL */
     /* Told once the pinentry runs, before the dialog shows: "PID FLAVOR VERSION TTYNAME TTYTYPE DISPLAY .." as gpg's
      * PINENTRY_LAUNCHED has it. An error calls the dialog off. NULL: nobody wants to know. */
     gpg_error_t (*launched)(void *arg, const char *info);

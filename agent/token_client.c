@@ -79,6 +79,7 @@ void job_unref(struct job *j)
     buf_free(&j->data);
     buf_free(&j->result);
     buf_free(&j->lines);
+    buf_free(&j->progress);
     buf_free(&j->pin_answer);
     gpgrt_free(j->ask_line);
     gpgrt_free(j->token_line);
@@ -290,6 +291,20 @@ static void tell(struct token *t, struct job *j, const struct token_job *in, str
     *told = now;
 }
 
+static void tell_progress(struct token *t, struct job *j, const struct token_job *in)
+{
+    char *lines, *save = NULL;
+
+    pthread_mutex_lock(&t->mutex);
+    lines = j->progress.len > 0 ? buf_steal_cstr(&j->progress) : NULL;
+    pthread_mutex_unlock(&t->mutex);
+    for (char *l = lines != NULL ? strtok_r(lines, "\n", &save) : NULL; l != NULL;
+         l = strtok_r(NULL, "\n", &save))
+        if (in->progress != NULL)
+            in->progress(in->arg, l);
+    gpgrt_free(lines);
+}
+
 /* Answers a PIN request in the caller's thread. */
 static gpg_error_t serve_pin(struct token *t, struct job *j, const struct token_job *in)
 {
@@ -360,6 +375,7 @@ static gpg_error_t attend(struct token *t, struct wait *w, struct job *j,
     while (err == 0) {
         now = monotonic_ms();
         tell(t, j, in, &told, now >= slow_at);
+        tell_progress(t, j, in);
         refused = serve_pin(t, j, in);
         if (refused != 0)
             *pin_err = refused;

@@ -103,6 +103,8 @@ struct token_job {
     /* Any other inquiry of the token, whole; ANSWER is secure. */
     gpg_error_t (*inquire)(void *arg, const char *line, struct buf *answer);
     void (*queued)(void *arg, unsigned ahead, bool draining);
+    /* A PROGRESS line's fields, in the caller's thread. */
+    void (*progress)(void *arg, const char *line);
     void *arg;
     /* out */
     struct buf

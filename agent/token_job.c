@@ -6,8 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_RESULT 65536u
-#define MAX_KEYS   4096u
+#define MAX_RESULT   65536u
+#define MAX_KEYS     4096u
+#define MAX_PROGRESS 4096u
 
 /* --- cancelling ---------------------------------------------------------------------------------- */
 
@@ -82,6 +83,20 @@ static gpg_error_t on_touch_line(struct channel *ch, const char *rest)
     return 0;
 }
 
+/* Kept until the caller takes it; what a caller that is busy otherwise missed it may miss. */
+static gpg_error_t on_progress_line(struct channel *ch, const char *rest)
+{
+    struct job *j = ch->job;
+
+    pthread_mutex_lock(&ch->t->mutex);
+    if (j->w != NULL && j->progress.len + strlen(rest) < MAX_PROGRESS) {
+        buf_printf(&j->progress, "%s\n", rest);
+        wait_wake(j->w);
+    }
+    pthread_mutex_unlock(&ch->t->mutex);
+    return 0;
+}
+
 static gpg_error_t on_shown_line(struct channel *ch, const char *rest)
 {
     struct job *j = ch->job;
@@ -114,10 +129,8 @@ static gpg_error_t on_status(void *arg, const char *line)
         const char *keyword;
         gpg_error_t (*handle)(struct channel *ch, const char *rest);
     } table[] = {
-        {"TOKEN", on_token_line},
-        {"KEY", on_key_line},
-        {"TOUCH", on_touch_line},
-        {"SHOWN", on_shown_line},
+        {"TOKEN", on_token_line}, {"KEY", on_key_line},           {"TOUCH", on_touch_line},
+        {"SHOWN", on_shown_line}, {"PROGRESS", on_progress_line},
     };
     size_t len = strcspn(line, " ");
     const char *rest = line + len + strspn(line + len, " ");

@@ -30,7 +30,8 @@ struct job {
     bool told_queue; /* its caller was told of a queue, and wants to know of its end */
     bool abandoned;  /* its caller left: the result is thrown away */
     int64_t abandoned_ms;
-    bool touch; /* a touch is being waited for */
+    bool touch;          /* a touch is being waited for */
+    struct buf progress; /* PROGRESS lines that the caller has not been told of, LF-ended */
     enum job_pin pin;
     struct token_pin_request ask;
     char *ask_line;         /* it is not a PIN that is asked for, but this; NULL: a PIN */
