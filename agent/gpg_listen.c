@@ -100,13 +100,25 @@ bool gpg_agent_answers(const char *path, long *pid)
 
 /* --- listening -------------------------------------------------------------------------------------------------------------------- */
 
-static gpg_error_t make_home(const char *home)
+static gpg_error_t make_dir(const char *path)
 {
     struct stat st;
 
-    if (stat(home, &st) == 0)
+    if (stat(path, &st) == 0)
         return S_ISDIR(st.st_mode) ? 0 : gpg_error(GPG_ERR_ENOTDIR);
-    return mkdir(home, 0700) == 0 ? 0 : gpg_error_from_syserror();
+    return mkdir(path, 0700) == 0 ? 0 : gpg_error_from_syserror();
+}
+
+/* And the folder for the keys, where others put some, too. */
+static gpg_error_t make_home(const char *home)
+{
+    char *keys = gpgrt_bsprintf("%s/private-keys-v1.d", home);
+    gpg_error_t err = keys != NULL ? make_dir(home) : gpg_error_from_syserror();
+
+    if (err == 0)
+        err = make_dir(keys);
+    gpgrt_free(keys);
+    return err;
 }
 
 gpg_error_t gpg_listen(struct server *s, struct gpg_options *o, bool ssh)

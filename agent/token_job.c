@@ -6,9 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_RESULT   65536u
-#define MAX_KEYS     4096u
-#define MAX_PROGRESS 4096u
+#define MAX_LINES     (8u * 1024u * 1024u)
+#define MAX_LONG_LINE (16u * 1024u)
+#define MAX_RESULT    65536u
+#define MAX_KEYS      4096u
+#define MAX_PROGRESS  4096u
 
 /* --- cancelling ---------------------------------------------------------------------------------- */
 
@@ -123,7 +125,8 @@ static gpg_error_t on_shown_line(struct channel *ch, const char *rest)
     return 0;
 }
 
-static gpg_error_t on_status(void *arg, const char *line)
+/* LINE, whole. */
+static gpg_error_t on_whole_status(struct channel *ch, const char *line)
 {
     static const struct {
         const char *keyword;
@@ -134,17 +137,44 @@ static gpg_error_t on_status(void *arg, const char *line)
     };
     size_t len = strcspn(line, " ");
     const char *rest = line + len + strspn(line + len, " ");
-    struct job *j = ((struct channel *)arg)->job;
+    struct job *j = ch->job;
 
-    if (j->other && j->lines.len < MAX_RESULT) {
+    if (j->other) {
+        if (j->lines.len > MAX_LINES)
+            return gpg_error(GPG_ERR_TOO_LARGE);
         buf_printf(&j->lines, "%s\n", line);
         if (buf_err(&j->lines) != 0)
             return buf_err(&j->lines);
     }
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (strlen(table[i].keyword) == len && strncmp(table[i].keyword, line, len) == 0)
-            return table[i].handle(arg, rest);
+            return table[i].handle(ch, rest);
     return 0;
+}
+
+static gpg_error_t on_status(void *arg, const char *line)
+{
+    static const char part[] = TOKEN_STATUS_PART " ";
+    struct channel *ch = arg;
+    struct buf *parts = &ch->job->parts, whole = BUF_INIT;
+    size_t len = strcspn(line, " ");
+    gpg_error_t err;
+
+    if (strncmp(line, part, sizeof part - 1) == 0) {
+        if (parts->len > MAX_LONG_LINE)
+            return gpg_error(GPG_ERR_TOO_LARGE);
+        buf_printf(parts, "%s", line + sizeof part - 1);
+        return buf_err(parts);
+    }
+    if (parts->len == 0)
+        return on_whole_status(ch, line);
+    buf_printf(&whole, "%.*s ", (int)len, line);
+    buf_put_rd(&whole, buf_rd(parts));
+    buf_printf(&whole, "%s", line[len] == ' ' ? line + len + 1 : "");
+    buf_reset(parts);
+    err = buf_cstr(&whole) != NULL ? on_whole_status(ch, buf_cstr(&whole)) : buf_err(&whole);
+    buf_free(&whole);
+    return err;
 }
 
 /* --- what the process wants ------------------------------------------------------------------------ */

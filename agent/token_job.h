@@ -41,6 +41,7 @@ struct job {
     gpg_error_t err;
     struct buf result;
     struct buf lines;
+    struct buf parts; /* of the next status line */
     char *token_line; /* LEARN */
     char **key_lines; /* LEARN, ADDKEY; NULL-ended */
     size_t nkeys;

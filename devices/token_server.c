@@ -14,11 +14,13 @@
 /* An ssh message at most, and some room. */
 #define MAX_DATA (300u * 1024u)
 /* The largest RSA key with its certificate. */
-#define MAX_KEY      (30u * 1024u)
-#define SECURE_MAX   (32u * 1024u)
-#define MAX_PIN      1024u
-#define MAX_CHANNELS 64u
-#define MAX_STATUS   (ASSUAN_LINELENGTH - 4) /* "S " before it, the line end behind it */
+#define MAX_KEY         (30u * 1024u)
+#define SECURE_MAX      (32u * 1024u)
+#define MAX_PIN         1024u
+#define MAX_CHANNELS    64u
+#define MAX_LONG_STATUS (16u * 1024u)
+#define PART            900u
+#define MAX_STATUS      (ASSUAN_LINELENGTH - 4) /* "S " before it, the line end behind it */
 
 struct server {
     const struct driver *d;
@@ -39,11 +41,30 @@ struct channel {
 
 /* --- to the broker ---------------------------------------------------------------------------------------------------- */
 
+/* What is longer than a line comes in parts: a key of 4096 bits takes several. */
+static gpg_error_t send_line(struct channel *c, const char *keyword, const char *text)
+{
+    const size_t room = MAX_STATUS - strlen(keyword) - 1;
+    size_t n = strlen(text);
+    gpg_error_t err = 0;
+
+    if (n > MAX_LONG_STATUS)
+        return gpg_error(GPG_ERR_TOO_LARGE);
+    for (; err == 0 && n > room; n -= PART, text += PART) {
+        char part[PART + 1];
+
+        memcpy(part, text, PART);
+        part[PART] = '\0';
+        err = assuan_write_status(c->ctx, TOKEN_STATUS_PART, part);
+    }
+    return err != 0 ? err : assuan_write_status(c->ctx, keyword, text);
+}
+
 static gpg_error_t send_status(struct channel *c, const char *keyword, struct buf *fields)
 {
     const char *text = buf_cstr(fields);
 
-    return text != NULL ? assuan_write_status(c->ctx, keyword, text) : gpg_error(GPG_ERR_ENOMEM);
+    return text != NULL ? send_line(c, keyword, text) : gpg_error(GPG_ERR_ENOMEM);
 }
 
 static gpg_error_t inquire(struct channel *c, const char *line, size_t max, bool secret,
@@ -128,12 +149,7 @@ static gpg_error_t ask_pin(void *arg, const struct pin_request *q, struct buf *p
 
 static gpg_error_t tell_other(void *arg, const char *keyword, const char *fields)
 {
-    struct channel *c = arg;
-
-    /* cut short, it would say something else */
-    if (strlen(keyword) + 1 + strlen(fields) > MAX_STATUS)
-        return gpg_error(GPG_ERR_TOO_LARGE);
-    return assuan_write_status(c->ctx, keyword, fields);
+    return send_line(arg, keyword, fields);
 }
 
 static void tell_touch(void *arg, bool waiting)
@@ -324,13 +340,13 @@ static gpg_error_t cmd_learn(assuan_context_t ctx, char *line)
 
         if (blank == NULL)
             continue;
-        /* cut short, a line would say something else */
-        if (strlen(l) > MAX_STATUS) {
-            gpgrt_log_error("a line is left out, too long for the protocol: %.40s..\n", l);
-            continue;
-        }
         *blank = '\0';
-        err = assuan_write_status(ctx, l, blank + 1);
+        err = send_line(c, l, blank + 1);
+        if (gpg_err_code(err) == GPG_ERR_TOO_LARGE) {
+            gpgrt_log_error("a line is left out, too long for the protocol: %s %.40s..\n", l,
+                            blank + 1);
+            err = 0;
+        }
     }
     gpgrt_free(text);
 out:
