@@ -18,7 +18,7 @@ static const struct gpg_command session_commands[];
 
 static const struct gpg_command *const tables[] = {
     session_commands,      gpg_key_commands,      gpg_sign_commands,       gpg_secret_commands,
-    gpg_generate_commands, gpg_transfer_commands, gpg_passphrase_commands,
+    gpg_generate_commands, gpg_transfer_commands, gpg_passphrase_commands, gpg_trust_commands,
 };
 #define TABLES (sizeof tables / sizeof tables[0])
 
