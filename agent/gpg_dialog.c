@@ -250,8 +250,7 @@ static gpg_error_t ask_for_old(struct gpg_asking *k, struct wait *w, const struc
     char *error = a->error != NULL && !k->from_cache
                       ? gpgrt_bsprintf("Bad Passphrase (try %ld of %ld)", a->attempt, a->attempts)
                       : NULL;
-    /* Changed and exported keys' passphrases are typed. */
-    bool keep = a->why != NULL && strcmp(a->why, "use") == 0 && a->grip != NULL;
+    bool keep = !k->typed_only && a->grip != NULL;
     char *keyinfo = keep ? gpgrt_bsprintf("%c/%s", k->ssh ? 's' : 'n', a->grip) : NULL;
     const struct gpg_question q = {.desc = desc,
                                    .error = error,

@@ -7,6 +7,7 @@
 /* --- gpg_text.c */
 /* S without its %XX (and with PLUS its '+'); NULs are left out. New string. */
 char *gpg_unescape(const char *s, bool plus);
+void gpg_put_unescaped(struct buf *b, const char *s, bool plus);
 /* The user id in a description of SETKEYDESC's, for our own dialogs and records: what stands in quotes, cleaned. New string, or
  * NULL. */
 char *gpg_quoted_name(const char *desc);

@@ -57,8 +57,7 @@ static gpg_error_t cmd_genkey(struct gpg_session *s, char *line)
     c.asking.more_arg = &param;
     err = gpg_change_put_time(&c, line);
     gpg_change_put_option(&c, line, "--passwd-nonce", "passwd-nonce");
-    if (gpg_has_option(line, "--preset"))
-        field_put_int(&c.args, "preset", 1);
+    gpg_change_put_preset(&c, line);
     gpg_change_put_word(&c, gpg_skip_options(line), "nonce");
     if (err == 0)
         err = gpg_inquire(s, "KEYPARAM", MAX_PARAM, true, false, &param);

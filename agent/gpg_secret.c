@@ -19,7 +19,7 @@ void gpg_change_init(struct gpg_change *c, struct gpg_session *s, const char *us
                              .verb = TOKEN_OTHER,
                              .word = word,
                              .grip = grip,
-                             .asking = {.s = s},
+                             .asking = {.s = s, .typed_only = true},
                              .result = BUF_INIT_SECURE};
 }
 
@@ -107,6 +107,14 @@ void gpg_change_put_word(struct gpg_change *c, const char *word, const char *fie
     gpgrt_free(copy);
 }
 
+void gpg_change_put_preset(struct gpg_change *c, const char *line)
+{
+    if (!gpg_has_option(line, "--preset"))
+        return;
+    field_put_int(&c->args, "preset", 1);
+    field_put_int(&c->args, "preset-ttl", (long)c->s->preset_ttl);
+}
+
 void gpg_change_put_option(struct gpg_change *c, const char *line, const char *name,
                            const char *field)
 {
@@ -168,8 +176,7 @@ static gpg_error_t cmd_passwd(struct gpg_session *s, char *line)
     gpg_change_put_option(&c, line, "--passwd-nonce", "passwd-nonce");
     if (verify)
         field_put_int(&c.args, "verify", 1);
-    if (gpg_has_option(line, "--preset"))
-        field_put_int(&c.args, "preset", 1);
+    gpg_change_put_preset(&c, line);
     err = gpg_parse_grip(s, gpg_skip_options(line), grip);
     if (err == 0)
         err = gpg_find_on_disk(s, grip, GPG_ERR_NOT_IMPLEMENTED, &file);

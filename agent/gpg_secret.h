@@ -31,6 +31,8 @@ void gpg_change_clear(struct gpg_change *c);
 /* The value of option NAME of LINE as a field of C's; nothing when it is not given. */
 void gpg_change_put_option(struct gpg_change *c, const char *line, const char *name,
                            const char *field);
+/* --preset, and for how long (cache-ttl-opt-preset). */
+void gpg_change_put_preset(struct gpg_change *c, const char *line);
 /* --timestamp=ISO as created=UNIX. GPG_ERR_INV_TIME, told the client. */
 gpg_error_t gpg_change_put_time(struct gpg_change *c, const char *line);
 /* The line's next word (a nonce) as FIELD. */

@@ -18,7 +18,7 @@ static const struct gpg_command session_commands[];
 
 static const struct gpg_command *const tables[] = {
     session_commands,      gpg_key_commands,      gpg_sign_commands,       gpg_secret_commands,
-    gpg_generate_commands, gpg_transfer_commands, gpg_passphrase_commands,
+    gpg_generate_commands, gpg_transfer_commands, gpg_passphrase_commands, gpg_trust_commands,
 };
 #define TABLES (sizeof tables / sizeof tables[0])
 
@@ -796,15 +796,21 @@ static gpg_error_t run_command(assuan_context_t ctx, char *line)
 {
     struct gpg_session *s = assuan_get_pointer(ctx);
     const struct gpg_command *c = find_command(assuan_get_command_name(ctx));
+    struct buf own = BUF_INIT_SECURE; /* libassuan's line is gone after the first inquiry */
     gpg_error_t err;
 
     if (s->level != GPG_FULL && !c->restricted_ok)
         return gpg_err_make(GPG_ERR_SOURCE_GPGAGENT, GPG_ERR_FORBIDDEN);
+    line += strspn(line, " \t");
+    buf_put(&own, line, strlen(line) + 1);
+    if (buf_err(&own) != 0)
+        return buf_err(&own);
     s->conf = gpg_config_get(s->a);
     gpg_style(s, NULL, &s->style);
     s->ask.style = &s->style;
-    err = c->run(s, line + strspn(line, " \t"));
+    err = c->run(s, (char *)own.data);
     s->ask.style = NULL;
+    buf_free(&own);
     gpg_config_put(s->conf);
     s->conf = NULL;
     return err;

@@ -142,6 +142,7 @@ struct gpg_asking {
     const char *new_text; /* for a new passphrase; NULL: the agent's own words */
     const char *desc;     /* percent-escaped, as SETKEYDESC gave it; NULL: the agent's own words */
     bool ssh;             /* asked for by ssh */
+    bool typed_only;      /* no cache outside may know it */
     bool from_cache;      /* the last answer was a pinentry's cache's */
     /* Answers what else the verb inquires (WRAPKEY, WRAPPED, PARAM, VALUE..): by keyword; NULL: nothing else. */
     gpg_error_t (*more)(struct gpg_asking *k, struct wait *w, const char *line, struct buf *answer);

@@ -17,21 +17,26 @@ static int escaped(const char *p)
     return -1;
 }
 
-char *gpg_unescape(const char *s, bool plus)
+void gpg_put_unescaped(struct buf *b, const char *s, bool plus)
 {
-    struct buf b = BUF_INIT;
-
     for (; *s != '\0'; s++) {
         int c = escaped(s);
 
         if (c >= 0) {
             if (c > 0)
-                buf_put_u8(&b, (uint8_t)c);
+                buf_put_u8(b, (uint8_t)c);
             s += 2;
         } else {
-            buf_put_u8(&b, plus && *s == '+' ? ' ' : (uint8_t)*s);
+            buf_put_u8(b, plus && *s == '+' ? ' ' : (uint8_t)*s);
         }
     }
+}
+
+char *gpg_unescape(const char *s, bool plus)
+{
+    struct buf b = BUF_INIT;
+
+    gpg_put_unescaped(&b, s, plus);
     return buf_steal_cstr(&b);
 }
 

@@ -35,6 +35,7 @@ struct channel {
     struct server *s;
     unsigned index;
     unsigned job; /* number of the command being carried out */
+    char *args;   /* its fields: what libassuan gave is gone after the first inquiry */
     assuan_context_t ctx;
     pthread_t thread;
 };
@@ -196,7 +197,11 @@ static gpg_error_t parse_op(struct channel *c, const char *line, const struct dr
     long hash = 0, flag = 0, job = 0;
     gpg_error_t err;
 
-    *op = (struct driver_op){.io = io, .args = line};
+    gpgrt_free(c->args);
+    c->args = gpgrt_strdup(line);
+    if (c->args == NULL)
+        return gpg_error_from_syserror();
+    *op = (struct driver_op){.io = io, .args = c->args};
     if ((err = field_get_int(line, "job", 0, &job)) != 0)
         return err;
     c->job = (unsigned)job;
@@ -533,6 +538,7 @@ static void *channel_thread(void *arg)
     if (err != 0 && gpg_err_code(err) != GPG_ERR_EOF)
         gpgrt_log_debug("channel %u: %s\n", c->index, gpg_strerror(err));
     assuan_release(c->ctx);
+    gpgrt_free(c->args);
     /* A lost token ends the process at once: no other channel has anything to wait for. */
     if (--c->s->open_channels == 0 || c->s->failure != 0) {
         if (c->s->d->close_at_end)

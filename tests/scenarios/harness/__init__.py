@@ -10,10 +10,12 @@ from .agentclient import AgentClient, HostKey
 from .authority import Authority
 from .bench import Bench, Skip, run, wait_until
 from .card import Card, Pcscd
+from .gpg import Gpg
+from .gpgpinentry import GpgPinentry
 from .person import Person, ScriptedPinentry
 from .securitykey import Middleware, SecurityKey
 from .softhsm import AskPass, SoftHsm
 from .sshd import Sshd
 
-__all__ = ["Agent", "AgentClient", "AskPass", "Authority", "Bench", "Card", "HostKey", "Middleware", "Pcscd", "Person",
+__all__ = ["Agent", "AgentClient", "AskPass", "Authority", "Bench", "Card", "Gpg", "GpgPinentry", "HostKey", "Middleware", "Pcscd", "Person",
            "ScriptedPinentry", "SecurityKey", "Skip", "SoftHsm", "Sshd", "run", "wait_until"]
