@@ -93,19 +93,30 @@ static gpg_error_t open_key(struct gpg_keystore *ks, struct driver_op *op, struc
     return err;
 }
 
+static gpg_error_t parse_pad(const char *args, enum gpg_pad *out)
+{
+    char *word = NULL;
+    gpg_error_t err = field_get(args, "pad", &word);
+
+    *out = GPG_PAD_TYPE1;
+    if (err == 0 && word != NULL && strcmp(word, "none") == 0)
+        *out = GPG_PAD_NONE;
+    else if (err == 0 && word != NULL && strcmp(word, "type1") != 0)
+        err = gpg_error(GPG_ERR_INV_VALUE);
+    gpgrt_free(word);
+    return err;
+}
+
 static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
 {
-    struct tosign what = op->input;
     struct gpg_secret *key = NULL;
-    bool raw = false;
-    gpg_error_t err = gpg_flag(op->args, "raw", &raw);
+    enum gpg_pad pad;
+    gpg_error_t err = parse_pad(op->args, &pad);
 
     if (err == 0)
         err = open_key(state, op, &key);
-    if (raw)
-        what.hash = 0;
     if (err == 0)
-        err = gpg_secret_sign(key, &what, sig);
+        err = gpg_secret_sign(key, &op->input, pad, sig);
     gpg_secret_unref(key);
     return err;
 }

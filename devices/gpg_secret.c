@@ -179,13 +179,17 @@ static struct software_key *fast(struct gpg_secret *s)
 
 /* --- signing --------------------------------------------------------------------------------------------------------------- */
 
-/* PKCS#1 type 1 without DigestInfo. */
-static gpg_error_t pad_only(const struct gpg_secret *s, struct rd digest, gcry_sexp_t *data)
+static gpg_error_t rsa_block(const struct gpg_secret *s, struct rd digest, enum gpg_pad pad,
+                             gcry_sexp_t *data)
 {
     size_t n = (s->nbits + 7) / 8;
     struct buf b = BUF_INIT;
     gpg_error_t err;
 
+    if (pad == GPG_PAD_NONE)
+        return digest.n == n
+                   ? gcry_sexp_build(data, NULL, "(data(flags raw)(value %b))", (int)n, digest.p)
+                   : gpg_error(GPG_ERR_INV_LENGTH);
     if (digest.n + 11 > n)
         return gpg_error(GPG_ERR_TOO_SHORT);
     buf_put_u8(&b, 0);
@@ -249,12 +253,13 @@ static gpg_error_t cut(const struct gpg_secret *s, const struct tosign *t, struc
     return 0;
 }
 
-static gpg_error_t build_data(const struct gpg_secret *s, const struct tosign *t, gcry_sexp_t *data)
+static gpg_error_t build_data(const struct gpg_secret *s, const struct tosign *t, enum gpg_pad pad,
+                              gcry_sexp_t *data)
 {
     int n = (int)t->data.n;
 
     if (s->algo->pk == GCRY_PK_RSA && t->hash == 0)
-        return pad_only(s, t->data, data);
+        return rsa_block(s, t->data, pad, data);
     if (s->algo->pk == GCRY_PK_RSA) {
         char name[24];
 
@@ -296,7 +301,8 @@ static bool hash_is_common(int hash)
            hash == GCRY_MD_SHA512;
 }
 
-gpg_error_t gpg_secret_sign(struct gpg_secret *s, const struct tosign *t, gcry_sexp_t *sig)
+gpg_error_t gpg_secret_sign(struct gpg_secret *s, const struct tosign *t, enum gpg_pad pad,
+                            gcry_sexp_t *sig)
 {
     bool edwards = is_edwards(s), rsa = s->algo->pk == GCRY_PK_RSA;
     struct tosign what = *t;
@@ -313,7 +319,7 @@ gpg_error_t gpg_secret_sign(struct gpg_secret *s, const struct tosign *t, gcry_s
     k = edwards || hash_is_common(what.hash) ? fast(s) : NULL;
     if (k != NULL)
         return software_key_sign(k, &what, sig);
-    err = build_data(s, &what, &data);
+    err = build_data(s, &what, pad, &data);
     key_memory_begin();
     if (err == 0)
         err = gcry_pk_sign(sig, data, s->sexp);

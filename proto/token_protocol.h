@@ -41,15 +41,17 @@
  * Verbs of the key store ("gpg"). A key's id is its keygrip in upper-case hex. The disk is looked at each time: other programs
  * share the folder. LEARN tells of private keys, not of stubs; SIGN and DECRYPT, and the verbs below where a passphrase
  * is wanted, take CACHE fields.
- *   STORED key=G | all=1    a STORED status line per key file
- *   GENERATE [created=UNIX] [protect=0] [preset=1] [nonce=N] [passwd-nonce=N] CACHE
+ *   SIGN, DECRYPT: RSA with hash=0: pad=type1 pads without DigestInfo, pad=none takes a whole block; decrypted: the padded
+ *                           block. nonce=N: its passphrase is tried first
+ *   STORED key=G | all=1    a STORED status line per key file; of one, its canonical public-key is the answer
+ *   GENERATE [created=UNIX] [protect=0] [preset=1] [nonce=N] [passwd-nonce=N] [preset-ttl=N] CACHE
  *                           INQUIRE PARAM gets gpg's (genkey ..). Answer: canonical public-key; NONCE unless protect=0
  *   IMPORT [created=UNIX] [force=1] [unattended=1] [nonce=N] CACHE
  *                           INQUIRE WRAPKEY gets the AES-128 key, INQUIRE WRAPPED the private key wrapped by it (RFC 3394).
  *                           GPG_ERR_EEXIST. A KEY and perhaps a NONCE status line
  *   EXPORT key=G form=plain|openpgp|card [created=UNIX] [nonce=N] CACHE
  *                           INQUIRE WRAPKEY; answer: the key wrapped. card: a private-key with (created-at ..) for WRITEKEY
- *   PASSWD key=G [verify=1] [preset=1] [cache-nonce=N] [passwd-nonce=N] CACHE    NONCE
+ *   PASSWD key=G [verify=1] [preset=1] [preset-ttl=N] [cache-nonce=N] [passwd-nonce=N] CACHE    NONCE
  *   ATTR key=G name=NAME: [delete=1 | set=1]     an attribute of the key file; set: INQUIRE VALUE. Answer: its value
  *   STUB key=G serial=HEX ref=OPENPGP.N [label=DISPLAYSERIAL] [force=1]   INQUIRE PUB (canonical public-key): a shadowed key
  *                           file; without force one that is there stays, but for the Token of a stub
@@ -106,7 +108,7 @@
  *         too, at this place of the list; confirm: and wants to be asked each time.
  *   TOUCH wait | TOUCH done a touch is being waited for now / no longer (pkcs11: a PIN on the reader's keypad)
  *   STORED key=G state=clear|protected|shadowed|unknown [pub=BASE64] [cached=1] [serial=HEX ref=R (first Token)] [label=L]
- *         [comment=C] [ssh=N: place in the list] [ssh-disabled=1] [ssh-ttl=N] [confirm=yes|restricted] [prompt=no] [remote-list=1]
+ *         [comment=C] [ssh=N: place in the list] [ssh-disabled=1] [ssh-ttl=N] [confirm=yes|restricted|ssh] [prompt=no] [remote-list=1]
  *   NONCE [cache=HEX] [passwd=HEX]   names a passphrase for this while
  *   PART TEXT               the beginning of the next status line's text, which is longer than a line: at most 16 KiB in all
  *   ATTR name=K text=T      "S K T" as scdaemon writes it, its escapes included
