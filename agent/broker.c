@@ -1,5 +1,6 @@
 #include "agent/broker_run.h"
 
+#include "agent/ask.h"
 #include "agent/grants.h"
 #include "agent/hotplug.h"
 #include "agent/lock.h"
@@ -192,7 +193,11 @@ static void check_confirm(struct run *r)
 {
     struct operation *op = r->op;
 
-    if (op->confirm || op->id->constraints.confirm || r->v.confirm == CONFIRM_YES)
+    /* Not where the client answers for the person. */
+    if (r->v.confirm == CONFIRM_YES && op->typed_confirms &&
+        (op->from->ask == NULL || op->from->ask->mode == ASK_DIALOG))
+        r->confirm_by_typing = true;
+    else if (op->confirm || op->id->constraints.confirm || r->v.confirm == CONFIRM_YES)
         r->want_dialog = true;
     else if (r->v.confirm == CONFIRM_CONNECTION &&
              (r->approval_scope == NULL ||
@@ -430,6 +435,14 @@ static gpg_error_t run_on_holder(struct run *r)
                          "the agent is locked and the token showed no fresh proof");
         goto out;
     }
+    /* Cached is what was typed for the same thing a moment ago: the other half of a key. */
+    if (r->confirm_by_typing && !job.pin_typed && !job.pin_cached) {
+        err = run_refuse(r, GPG_ERR_NOT_CONFIRMED,
+                         "the policy wants it confirmed, and no passphrase was asked for");
+        goto out;
+    }
+    if (r->confirm_by_typing && job.pin_typed)
+        r->out.presence = "dialog";
     if (op->verb != TOKEN_SIGN) {
         op->result = job.result;
         job.result = BUF_INIT;

@@ -67,6 +67,8 @@ struct token_request {
     const char *refusal; /* refuse for this reason whatever the policy says; NULL: none */
     bool patient;        /* may take as long as it takes */
     bool confirm;        /* a dialog whatever the policy says */
+    bool
+        typed_confirms; /* the dialog for the passphrase, which is typed for this alone, serves for Confirm */
     /* results, token_request_clear */
     gcry_sexp_t sig;
     struct buf result; /* secure */

@@ -30,6 +30,7 @@ static void fill(struct operation *op, const struct token_request *r)
     op->refusal = r->refusal;
     op->patient = r->patient;
     op->confirm = r->confirm;
+    op->typed_confirms = r->typed_confirms;
 }
 
 /* Moves the results over, and keeps in both what neither may free twice. */

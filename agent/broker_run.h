@@ -18,6 +18,7 @@ struct run {
     char grip[41];
     char *reason;            /* owned text behind out.reason */
     bool was_locked;         /* the operation must bring its own fresh proof */
+    bool confirm_by_typing;  /* Confirm is left to the dialog for the passphrase */
     bool want_dialog;        /* a dialog is due, for any of the reasons for one */
     bool dialog_is_presence; /* .. and stands in for a touch */
     bool want_touch;         /* the token's own touch is the presence asked for */

@@ -69,6 +69,7 @@ gpg_error_t gpg_change_run(struct gpg_change *c)
                               .answer = gpg_answer,
                               .answer_arg = &c->asking,
                               .progress = c->patient ? pass_progress : NULL,
+                              .typed_confirms = c->typed_confirms,
                               .patient = c->patient};
     struct token *t = NULL;
     gpg_error_t err = gpg_store(s->a, &t);

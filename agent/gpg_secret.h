@@ -11,6 +11,7 @@ struct gpg_change {
     enum token_verb verb;       /* TOKEN_OTHER unless told otherwise */
     const char *word;           /* TOKEN_VERB_* */
     const char *grip;           /* NULL: the key is not there yet */
+    bool typed_confirms;        /* struct token_request */
     bool patient;               /* may take as long as it takes; its progress is told */
     struct buf args;            /* fields of the verb's */
     struct gpg_asking asking;

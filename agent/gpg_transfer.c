@@ -124,6 +124,8 @@ static gpg_error_t cmd_export_key(struct gpg_session *s, char *line)
     err = gpg_parse_grip(s, gpg_skip_options(line), grip);
     if (err == 0)
         err = gpg_find_on_disk(s, grip, GPG_ERR_UNUSABLE_SECKEY, &file);
+    /* An export takes nothing from the cache but by a nonce of this conversation's. */
+    c.typed_confirms = file.state == STORED_PROTECTED;
     if (err == 0)
         err = gpg_change_run(&c);
     if (err == 0)

@@ -21,8 +21,10 @@ struct operation {
     gpg_error_t (*answer)(void *arg, struct wait *w, const char *line, struct buf *answer);
     void (*progress)(void *arg, const char *line); /* as struct token_job has it, or NULL */
     void *answer_arg;                              /* of both */
-    bool patient;         /* may take as long as it takes (key generation) */
-    bool confirm;         /* a dialog whatever the policy says */
+    bool patient; /* may take as long as it takes (key generation) */
+    bool confirm; /* a dialog whatever the policy says */
+    bool
+        typed_confirms; /* the dialog for the passphrase, which is typed for this alone, serves for Confirm */
     bool judge_only;      /* ends with the person's consent; nothing is asked of the token */
     const char *use;      /* policy use: "ssh-auth", "sshsig:git", "git-commit".. */
     const char *use_text; /* for people: "log in", "sign a git commit".. */

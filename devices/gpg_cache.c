@@ -85,11 +85,17 @@ static bool own_mode(enum gpg_cache_mode m)
     return m == GPG_CACHE_USER || m == GPG_CACHE_NONCE || m == GPG_CACHE_OPEN;
 }
 
+/* What was preset serves whatever it may be for. */
+static bool mode_matches(enum gpg_cache_mode a, enum gpg_cache_mode b)
+{
+    if ((a == GPG_CACHE_ANY && b == GPG_CACHE_USER) || (a == GPG_CACHE_USER && b == GPG_CACHE_ANY))
+        return true;
+    return own_mode(a) || own_mode(b) ? a == b : true;
+}
+
 static bool matches(const struct entry *e, const struct gpg_cache_slot *at)
 {
-    return e->realm == at->realm &&
-           (own_mode(at->mode) || own_mode(e->mode) ? e->mode == at->mode : true) &&
-           strcmp(e->id, at->id) == 0;
+    return e->realm == at->realm && mode_matches(e->mode, at->mode) && strcmp(e->id, at->id) == 0;
 }
 
 static struct entry *find(struct gpg_cache *c, const struct gpg_cache_slot *at)
