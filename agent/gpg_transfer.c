@@ -126,6 +126,8 @@ static gpg_error_t cmd_export_key(struct gpg_session *s, char *line)
         err = gpg_find_on_disk(s, grip, GPG_ERR_UNUSABLE_SECKEY, &file);
     /* An export takes nothing from the cache but by a nonce of this conversation's. */
     c.typed_confirms = file.state == STORED_PROTECTED;
+    if (file.state == STORED_CLEAR) /* whoever asks could read the file as well */
+        c.use = "export:clear";
     if (err == 0)
         err = gpg_change_run(&c);
     if (err == 0)

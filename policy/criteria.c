@@ -63,15 +63,16 @@ static enum policy_tri via_holds(const char *list, const struct policy_facts *f)
     return all;
 }
 
-/* Namespaces are told apart by case, as verifiers do. */
+/* A use may have kinds (sshsig:git, export:clear), which are told apart by case, as verifiers do. An item without one is for
+ * all of them. */
 static bool use_is(const char *item, const char *use)
 {
-    const char *ns = strchr(item, ':');
+    size_t head = strcspn(use, ":"), n = strcspn(item, ":");
 
-    if (ns == NULL)
-        return strncasecmp(use, "sshsig:", 7) == 0 ? strcasecmp(item, "sshsig") == 0
-                                                   : strcasecmp(item, use) == 0;
-    return strncasecmp(use, "sshsig:", 7) == 0 && policy_match_pattern(ns + 1, use + 7, false);
+    if (n != head || strncasecmp(item, use, n) != 0)
+        return false;
+    return item[n] == '\0' ||
+           (use[head] == ':' && policy_match_pattern(item + n + 1, use + head + 1, false));
 }
 
 static bool use_matches(const char *list, const char *use)

@@ -135,7 +135,8 @@ static void check_use(struct parse *p, struct criterion *c, const char *item, si
 
     (void)c;
     if (index_of(item, head, use_names) < 0 ||
-        (colon != NULL && strncasecmp(item, "sshsig", head) != 0))
+        (colon != NULL && strncasecmp(item, "sshsig:", head + 1) != 0 &&
+         (n != 12 || strncasecmp(item, "export:clear", n) != 0)))
         bad_name(p, "use", item, head, column, use_names);
 }
 
@@ -145,7 +146,8 @@ bool policy_is_use(const char *use, const char **near)
 
     *near = NULL;
     if (colon != NULL)
-        return strncmp(use, "sshsig:", 7) == 0 && colon[1] != '\0';
+        return (strncmp(use, "sshsig:", 7) == 0 && colon[1] != '\0') ||
+               strcmp(use, "export:clear") == 0;
     if (index_of(use, strlen(use), use_names) >= 0)
         return true;
     *near = nearest(use, use_names);

@@ -5,6 +5,8 @@
 
 const char policy_tail[] = "Match use raw\n"
                            "    Access   deny\n"
+                           "Match use export:clear\n"
+                           "    Confirm  no\n"
                            "Match use export\n"
                            "    Confirm  yes\n"
                            "Match token software\n"
