@@ -95,12 +95,26 @@ static const struct identity *find_held(const struct keyring_snapshot *snap, con
     return NULL;
 }
 
+/* What dialogs and records call it: the key, else the token. New string. */
+static char *about(struct token *t, const struct identity *held)
+{
+    const struct token_info *info;
+    char *text;
+
+    if (held != NULL && held->comment != NULL)
+        return gpgrt_strdup(held->comment);
+    info = token_info_get(t);
+    text = gpgrt_strdup(info == NULL ? "" : info->label != NULL ? info->label : info->name);
+    token_info_put(info);
+    return text;
+}
+
 gpg_error_t broker_request_token(struct agent *a, const struct origin *from, struct token *t,
                                  const char *key_id, struct token_request *r)
 {
     const struct keyring_snapshot *snap = keyring_get(a->keyring);
     const struct identity *held = find_held(snap, t, key_id);
-    char *comment = gpgrt_strdup(held != NULL && held->comment != NULL ? held->comment : "");
+    char *comment = about(t, held);
     struct change c = {0};
     gpg_error_t err;
 
