@@ -45,12 +45,16 @@ static void take(struct token_request *r, struct operation *op)
     op->error_text = NULL;
 }
 
-/* Does it matter for keys of this kind that nobody knows what a hash is the hash of? (An Ed25519 key of ssh's signs messages,
- * and a hash is none that ssh would take.) */
-static bool hash_could_be_ssh(const struct identity *id)
+/* A hash of OpenPGP's is no longer than this; what a login signs is, with its session identifier, user, key. */
+#define MAX_DIGEST 64u
+
+/* Could what is to be signed be a login of ssh's? For keys of most kinds nobody knows what a hash is the hash of. An Ed25519 key signs
+ * messages: a hash is none that ssh would take, but a message may be. */
+static bool could_be_ssh(const struct identity *id, const struct tosign *t)
 {
-    return id->family == FAMILY_SSH &&
-           (id->key->algo == KEY_RSA || id->key->algo == KEY_ECDSA || id->key->algo == KEY_DSA);
+    if (id->family != FAMILY_SSH)
+        return false;
+    return id->key->algo != KEY_ED25519 || t->data.n > MAX_DIGEST;
 }
 
 gpg_error_t broker_request(struct agent *a, const struct origin *from, const struct identity *id,
@@ -62,7 +66,7 @@ gpg_error_t broker_request(struct agent *a, const struct origin *from, const str
     gpg_error_t err;
 
     fill(&op, r);
-    if (op.verb == TOKEN_SIGN && hash_could_be_ssh(id)) {
+    if (op.verb == TOKEN_SIGN && could_be_ssh(id, &r->tosign)) {
         op.use = "raw";
         op.use_text = "sign a bare hash with a key of ssh's";
     }
@@ -92,12 +96,26 @@ static const struct identity *find_held(const struct keyring_snapshot *snap, con
     return NULL;
 }
 
+/* What dialogs and records call it: the key, else the token. New string. */
+static char *about(struct token *t, const struct identity *held)
+{
+    const struct token_info *info;
+    char *text;
+
+    if (held != NULL && held->comment != NULL)
+        return gpgrt_strdup(held->comment);
+    info = token_info_get(t);
+    text = gpgrt_strdup(info == NULL ? "" : info->label != NULL ? info->label : info->name);
+    token_info_put(info);
+    return text;
+}
+
 gpg_error_t broker_request_token(struct agent *a, const struct origin *from, struct token *t,
                                  const char *key_id, struct token_request *r)
 {
     const struct keyring_snapshot *snap = keyring_get(a->keyring);
     const struct identity *held = find_held(snap, t, key_id);
-    char *comment = gpgrt_strdup(held != NULL && held->comment != NULL ? held->comment : "");
+    char *comment = about(t, held);
     struct change c = {0};
     gpg_error_t err;
 

@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-#define MAX_LOOPBACK_PIN 88u /* gpg's */
+#define MAX_LOOPBACK_PIN  88u /* gpg's */
+#define MAX_LENGTH_ROUNDS 5
 
 void run_fresh_deadline(struct run *r)
 {
@@ -130,24 +131,67 @@ void run_on_queued(void *arg, unsigned ahead, bool draining)
                                       ahead == 1 ? "" : "s"));
 }
 
+/* What the references of PINs (token_protocol.h) are called. */
+struct pin_name {
+    const char *ref;
+    const char *label;       /* beside the field */
+    const char *head, *word; /* at the start of a sentence, within one */
+    const char *blocked;     /* what a wrong last try means */
+};
+
+static const struct pin_name *name_pin(const char *ref)
+{
+    static const struct pin_name names[] = {
+        {"83", "Admin PIN", "Admin PIN", "admin PIN",
+         "blocks it for good: then only a factory reset helps, which ends all keys"},
+        {"rc", "Reset Code", "Reset code", "reset code", "blocks it"},
+        {"", "PIN", "PIN", "PIN", "blocks it"},
+    };
+    const struct pin_name *n = names;
+
+    while (n->ref[0] != '\0' && strcmp(n->ref, ref) != 0)
+        n++;
+    return n;
+}
+
 /* The last try is the person's decision alone: a wrong one blocks the card. */
-static gpg_error_t warn_last_try(struct run *r, const char *label)
+static gpg_error_t warn_last_try(struct run *r, const struct pin_name *name, const char *label)
 {
     struct prompt_text text = {.title = "latchkey", .ok = "Try once more", .cancel = "Cancel"};
-    char *head =
-        gpgrt_bsprintf("One try is left for the PIN of %s. A wrong PIN now blocks it.", label);
-    char *desc = head != NULL
-                     ? broker_describe(r->op, &r->v, head, "Go on only if you are sure of the PIN.")
-                     : NULL;
+    char *head = gpgrt_bsprintf("One try is left for the %s of %s. A wrong %s now %s.", name->word,
+                                label, name->word, name->blocked);
+    char *tail = gpgrt_bsprintf("Go on only if you are sure of the %s.", name->word);
+    char *desc = head != NULL && tail != NULL ? broker_describe(r->op, &r->v, head, tail) : NULL;
     gpg_error_t err;
 
     gpgrt_free(head);
+    gpgrt_free(tail);
     if (desc == NULL)
         return gpg_error_from_syserror();
     text.desc = desc;
     err = ask_confirm(r->a, &r->w, r->op->from, &text);
     gpgrt_free(desc);
     return err;
+}
+
+static char *tell_tries(int tries)
+{
+    return gpgrt_bsprintf("%d %s left", tries, tries == 1 ? "try" : "tries");
+}
+
+static char *tell_lengths(const struct token_pin_request *q)
+{
+    if (q->min > 0 && q->max > 0)
+        return gpgrt_bsprintf("%d to %d characters", q->min, q->max);
+    if (q->min > 0)
+        return gpgrt_bsprintf("at least %d characters", q->min);
+    return q->max > 0 ? gpgrt_bsprintf("at most %d characters", q->max) : NULL;
+}
+
+static bool fits(const struct token_pin_request *q, const struct buf *pin)
+{
+    return (q->min <= 0 || pin->len >= (size_t)q->min) &&
+           (q->max <= 0 || pin->len <= (size_t)q->max);
 }
 
 gpg_error_t run_on_inquire(void *arg, const char *line, struct buf *answer)
@@ -172,45 +216,87 @@ void run_on_progress(void *arg, const char *line)
         r->op->progress(r->op->answer_arg, line);
 }
 
+static char *pin_error(const struct token_pin_request *q, const struct pin_name *name)
+{
+    char *tries, *text;
+
+    if (!q->wrong)
+        return NULL;
+    if (q->fresh)
+        return gpgrt_bsprintf("The card does not take that %s", name->word);
+    if (q->tries < 0)
+        return gpgrt_bsprintf("Wrong %s", name->word);
+    tries = tell_tries(q->tries);
+    text = tries != NULL ? gpgrt_bsprintf("Wrong %s, %s", name->word, tries) : NULL;
+    gpgrt_free(tries);
+    return text;
+}
+
+/* The dialog, until what is typed has a length that the card takes: another would cost a try for nothing. */
+static gpg_error_t ask_pin(struct run *r, const struct token_pin_request *q,
+                           const struct pin_name *name, const char *desc, struct buf *pin)
+{
+    const struct ask *k = r->op->from->ask;
+    bool loopback = k != NULL && k->mode == ASK_LOOPBACK;
+    struct prompt_text text = {.title = "latchkey", .label = name->label, .desc = desc};
+    char *error = pin_error(q, name), *lengths = tell_lengths(q);
+    gpg_error_t err;
+
+    /* What the client said once it would say again, and each time costs a try. */
+    if (loopback && q->wrong) {
+        err = gpg_error(GPG_ERR_BAD_PIN);
+        goto out;
+    }
+    for (int i = 0; i < MAX_LENGTH_ROUNDS; i++) {
+        text.error = error;
+        err = ask_secret(r->a, &r->w, r->op->from, &text, q->fresh && !loopback, MAX_LOOPBACK_PIN,
+                         pin);
+        if (err != 0 || fits(q, pin))
+            break;
+        err = gpg_error(q->fresh ? GPG_ERR_INV_LENGTH : GPG_ERR_BAD_PIN);
+        if (loopback)
+            break;
+        gpgrt_free(error);
+        error = gpgrt_bsprintf("The %s has %s", name->word, lengths != NULL ? lengths : "");
+        run_fresh_deadline(r);
+    }
+out:
+    gpgrt_free(error);
+    gpgrt_free(lengths);
+    return err;
+}
+
 gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf *pin)
 {
     struct run *r = arg;
-    struct prompt_text text = {.title = "latchkey", .label = "PIN"};
-    char *head = NULL, *tail = NULL, *wrong = NULL, *desc = NULL;
+    const struct pin_name *name = name_pin(q->ref);
+    char *head = NULL, *tail = NULL, *desc = NULL;
     char *its_own = q->label[0] != '\0' ? text_clean(q->label, strlen(q->label), 64) : NULL;
     const char *label = its_own != NULL ? its_own : token_label(r);
     gpg_error_t err = 0;
 
     run_fresh_deadline(r);
     run_hide_notice(r);
-    if (q->last)
-        err = warn_last_try(r, label);
+    if (q->last && !q->fresh)
+        err = warn_last_try(r, name, label);
     if (err != 0)
         goto out;
-    head = gpgrt_bsprintf("PIN for %s", label);
-    if (q->tries >= 0)
-        tail = gpgrt_bsprintf("%d %s left", q->tries, q->tries == 1 ? "try" : "tries");
+    head = q->fresh ? gpgrt_bsprintf("New %s for %s", name->word, label)
+                    : gpgrt_bsprintf("%s for %s", name->head, label);
+    if (q->fresh)
+        tail = tell_lengths(q);
+    else if (q->tries >= 0)
+        tail = tell_tries(q->tries);
     else if (q->low)
         tail =
             gpgrt_strdup("A wrong PIN was given since the last right one: few tries may be left");
-    if (q->wrong)
-        wrong = q->tries >= 0 ? gpgrt_bsprintf("Wrong PIN, %d %s left", q->tries,
-                                               q->tries == 1 ? "try" : "tries")
-                              : gpgrt_strdup("Wrong PIN");
     desc = head != NULL ? broker_describe(r->op, &r->v, head, tail) : NULL;
-    if (desc == NULL) {
-        err = gpg_error_from_syserror();
-        goto out;
-    }
-    text.desc = desc;
-    text.error = wrong;
-    err = ask_secret(r->a, &r->w, r->op->from, &text, false, MAX_LOOPBACK_PIN, pin);
+    err = desc != NULL ? ask_pin(r, q, name, desc, pin) : gpg_error_from_syserror();
     run_fresh_deadline(r);
 out:
     gpgrt_free(its_own);
     gpgrt_free(head);
     gpgrt_free(tail);
-    gpgrt_free(wrong);
     gpgrt_free(desc);
     return err != 0 ? dialog_failed(r, err) : 0;
 }

@@ -194,7 +194,7 @@ char *broker_describe(const struct operation *op, const struct policy_verdict *v
         broker_put_line(&b, "Key:", op->id->comment);
         broker_put_line(&b, "", op->id->key->fpr);
     } else {
-        broker_put_line(&b, "Module:", op->id->comment);
+        broker_put_line(&b, op->verb == TOKEN_LOAD ? "Module:" : "Token:", op->id->comment);
     }
     if (op->cert != NULL)
         broker_put_line(&b, "Cert:", op->cert->cert->key_id);

@@ -2,6 +2,7 @@
 
 #include "agent/hotplug.h"
 #include "agent/keyring.h"
+#include "agent/scd_lock.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -34,6 +35,7 @@ struct gpg {
     void (*stop)(void *arg);
     void *stop_arg;
     unsigned events[GPG_EVENTS];
+    struct scd_lock *cards_lock;
     pthread_mutex_t refresh;     /* for what follows */
     struct seen folder, control; /* private-keys-v1.d, sshcontrol */
     bool seen_fresh;             /* they may have changed right after */
@@ -93,10 +95,12 @@ gpg_error_t gpg_agent_new(struct agent *a, struct gpg_config *c,
                           struct gpg **out)
 {
     struct gpg *g = gpgrt_calloc(1, sizeof *g);
+    gpg_error_t err = g != NULL ? scd_lock_new(&g->cards_lock) : gpg_error_from_syserror();
 
-    if (g == NULL) {
+    if (err != 0) {
+        gpgrt_free(g);
         gpg_config_put(c);
-        return gpg_error_from_syserror();
+        return err;
     }
     pthread_mutex_init(&g->mutex, NULL);
     pthread_mutex_init(&g->refresh, NULL);
@@ -127,6 +131,7 @@ void gpg_agent_free(struct gpg *g)
         value_free(v);
     }
     gpg_config_put(g->conf);
+    scd_lock_free(g->cards_lock);
     gpgrt_free(g->tty);
     gpgrt_free(g->term);
     gpgrt_free(g->display);
@@ -253,6 +258,11 @@ void gpg_events(struct gpg *g, unsigned count[GPG_EVENTS])
     pthread_mutex_lock(&g->mutex);
     memcpy(count, g->events, sizeof g->events);
     pthread_mutex_unlock(&g->mutex);
+}
+
+struct scd_lock *gpg_cards_lock(struct gpg *g)
+{
+    return g->cards_lock;
 }
 
 /* --- values ---------------------------------------------------------------------------------------------------------------- */

@@ -33,6 +33,10 @@ enum gpg_event { GPG_EVENT_ANY, GPG_EVENT_KEY, GPG_EVENT_CARD, GPG_EVENTS };
 void gpg_count_event(struct gpg *g, enum gpg_event e);
 void gpg_events(struct gpg *g, unsigned count[GPG_EVENTS]);
 
+/* The lock of SCD LOCK. */
+struct scd_lock;
+struct scd_lock *gpg_cards_lock(struct gpg *g);
+
 /* PUTVAL, GETVAL. *VALUE: new string; GPG_ERR_NO_DATA. VALUE NULL deletes. */
 gpg_error_t gpg_value_put(struct gpg *g, const char *name, const char *value);
 gpg_error_t gpg_value_get(struct gpg *g, const char *name, char **value);

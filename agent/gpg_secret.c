@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* --- a change ----------------------------------------------------------------------------------------------------------------- */
 
@@ -46,16 +45,7 @@ void gpg_change_take_desc(struct gpg_change *c)
 
 static void pass_progress(void *arg, const char *line)
 {
-    struct gpg_asking *k = arg;
-    char *what = NULL, *chr = NULL;
-    long cur = 0, total = 0;
-
-    if (field_get(line, "what", &what) == 0 && field_get(line, "char", &chr) == 0 && what != NULL &&
-        chr != NULL && strlen(chr) == 1 && strpbrk(what, " \r\n") == NULL &&
-        field_get_int(line, "cur", 0, &cur) == 0 && field_get_int(line, "total", 0, &total) == 0)
-        (void)gpg_status(k->s, "PROGRESS", "%s %s %ld %ld", what, chr, cur, total);
-    gpgrt_free(what);
-    gpgrt_free(chr);
+    gpg_pass_progress(((struct gpg_asking *)arg)->s, line);
 }
 
 gpg_error_t gpg_change_run(struct gpg_change *c)
@@ -127,21 +117,12 @@ void gpg_change_put_option(struct gpg_change *c, const char *line, const char *n
 
 gpg_error_t gpg_change_put_time(struct gpg_change *c, const char *line)
 {
-    const char *value = gpg_option_value(line, "--timestamp");
-    struct tm tm = {0};
-    int used = 0;
+    uint32_t created = 0;
+    gpg_error_t err = gpg_read_timestamp(c->s, line, &created);
 
-    if (value == NULL)
-        return 0;
-    if (sscanf(value, "%4d%2d%2dT%2d%2d%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
-               &tm.tm_min, &tm.tm_sec, &used) != 6 ||
-        used != 15 || (value[used] != '\0' && value[used] != ' ') || tm.tm_year < 1970 ||
-        tm.tm_mon < 1 || tm.tm_mon > 12)
-        return gpg_fail(c->s, GPG_ERR_INV_TIME, "--timestamp wants YYYYMMDDThhmmss");
-    tm.tm_year -= 1900;
-    tm.tm_mon--;
-    field_put_int(&c->args, "created", (long)timegm(&tm));
-    return 0;
+    if (err == 0 && created != 0)
+        field_put_int(&c->args, "created", (long)created);
+    return err;
 }
 
 gpg_error_t gpg_find_on_disk(struct gpg_session *s, const char *grip, gpg_err_code_t stub,

@@ -17,8 +17,9 @@
 static const struct gpg_command session_commands[];
 
 static const struct gpg_command *const tables[] = {
-    session_commands,      gpg_key_commands,      gpg_sign_commands,       gpg_secret_commands,
-    gpg_generate_commands, gpg_transfer_commands, gpg_passphrase_commands, gpg_trust_commands,
+    session_commands,      gpg_key_commands,       gpg_sign_commands,       gpg_secret_commands,
+    gpg_generate_commands, gpg_transfer_commands,  gpg_passphrase_commands, gpg_trust_commands,
+    gpg_card_commands,     gpg_keytocard_commands, gpg_scd_commands,
 };
 #define TABLES (sizeof tables / sizeof tables[0])
 
@@ -860,6 +861,7 @@ static void session_clear(struct gpg_session *s)
     gpgrt_free(s->env);
     buf_free(&s->import_key);
     buf_free(&s->export_key);
+    gpg_scd_free(s);
     grants_drop_origin(s->a->grants, s->origin.id);
     requester_free(s->origin.who);
 }

@@ -64,7 +64,7 @@ struct gpg_command {
 /* Ended by one without a name. */
 extern const struct gpg_command gpg_key_commands[], gpg_sign_commands[], gpg_secret_commands[],
     gpg_generate_commands[], gpg_transfer_commands[], gpg_passphrase_commands[],
-    gpg_trust_commands[], gpg_card_commands[], gpg_scd_commands[];
+    gpg_trust_commands[], gpg_card_commands[], gpg_keytocard_commands[], gpg_scd_commands[];
 
 /* --- what the files share: gpg_session.c */
 /* Words of a command line. Options begin with "--" and end at "--" or the first word that is none. The value of NAME
@@ -158,13 +158,20 @@ void gpg_put_cache_fields(struct gpg_session *s, bool normal_cache, bool ssh, st
 /* Passes the token's NONCE status lines in LINES on as S CACHE_NONCE and S PASSWD_NONCE, and remembers those of PASSWD and EXPORT. */
 gpg_error_t gpg_pass_nonces(struct gpg_session *s, struct rd lines, bool until_reset);
 
+/* YYYYMMDDThhmmss (UTC) at the start of TEXT; GPG_ERR_INV_TIME. */
+gpg_error_t gpg_read_time(const char *text, uint32_t *out);
+/* --timestamp=.. of LINE; *OUT stays without one. GPG_ERR_INV_TIME, told the client. */
+gpg_error_t gpg_read_timestamp(struct gpg_session *s, const char *line, uint32_t *out);
+/* Passes the fields of a token's PROGRESS line on as S PROGRESS. */
+void gpg_pass_progress(struct gpg_session *s, const char *line);
+
 /* --- gpg_card.c, scd_session.c */
 /* Asks for the card that the stub FILE names until COME(ARG) (missing_token.h) says that it is there; the error is fit for the client. */
 gpg_error_t gpg_await_card(struct gpg_session *s, const struct gpg_stored *file,
                            gpg_error_t (*come)(void *arg), void *arg);
 /* READKEY --card. */
 gpg_error_t gpg_read_card_key(struct gpg_session *s, const char *ref, bool no_data);
+/* The end of S: gives back its lock on the cards, too. */
 void gpg_scd_free(struct gpg_session *s);
-void gpg_scd_reset(struct gpg_session *s);
 
 #endif

@@ -54,6 +54,9 @@ void hotplug_providers_reap(struct hotplug *h);
  * GPG_ERR_ENODEV: not so soon after the last time. */
 gpg_error_t hotplug_provider_revive(struct hotplug *h, const struct token *t);
 
+/* T's keys or what it wants for them changed: reads them anew, at once. */
+gpg_error_t hotplug_relearn(struct hotplug *h, struct token *t);
+
 /* For `status` and dialogs: everything that is or was there. */
 struct hotplug_entry {
     struct token *token; /* reference; NULL when not running */

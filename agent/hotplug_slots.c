@@ -268,6 +268,7 @@ static void slot_end(struct hotplug *h, struct slot *s, bool pulled)
         remember_past(h, s, pulled);
     hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
+    slots_count(h);
     if (pulled && s->usable)
         run_on_unplug(h, s->name);
     slot_free(s);
@@ -420,7 +421,7 @@ static void slot_ready(struct hotplug *h, struct slot *s, const struct token_inf
     old = s->name;
     s->name = name;
     s->state = SLOT_READY;
-    s->usable = true;
+    s->usable |= info->key_lines[0] != NULL;
     if (!was_ready)
         s->ready_since_ms = monotonic_ms();
     s->rest_at_ms = info->more ? monotonic_ms() + REST_MS : INT64_MAX;
@@ -434,6 +435,7 @@ static void slot_ready(struct hotplug *h, struct slot *s, const struct token_inf
     hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
     gpgrt_free(old);
+    slots_count(h);
     if (!was_ready)
         gpgrt_log_info("%s: ready in %s\n", name, s->reader);
     else if (s->proved)
@@ -490,7 +492,8 @@ void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
         return;
     }
     info = err == 0 ? token_info_get(t) : NULL;
-    if (info != NULL && info->key_lines[0] != NULL) {
+    /* gpg makes keys on a card that has none yet */
+    if (info != NULL && (info->key_lines[0] != NULL || info->aid != NULL)) {
         slot_ready(h, s, info);
     } else if (info != NULL || hopeless(err)) {
         set_problem(h, s, info != NULL ? "no keys on it" : "no application that latchkey knows");

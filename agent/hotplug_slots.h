@@ -150,6 +150,9 @@ int64_t slots_restart_due(struct hotplug *h);
 bool slots_rest_open(struct hotplug *h);
 void slots_free(struct hotplug *h);
 
+/* --- hotplug_refresh.c: counts a change for gpg. Without the mutex. */
+void slots_count(struct hotplug *h);
+
 /* --- hotplug_added.c */
 /* A process ended: if it was a store's, what was added to it is gone. From the loop, without the mutex. */
 void stores_eof(struct hotplug *h, struct token *t);

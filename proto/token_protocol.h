@@ -66,7 +66,8 @@
  *   SETATTR name=K pin-age=S          INQUIRE VALUE
  *   CHANGEPIN ref=1|2|3 [reset=1]     as scdaemon's PASSWD; old and new ones by INQUIRE PIN
  *   GENERATE key=ID created=UNIX [force=1] pin-age=S      answer: canonical public-key. GPG_ERR_EEXIST
- *   WRITEKEY key=ID created=UNIX [force=1] pin-age=S      INQUIRE WRAPKEY, WRAPPED as IMPORT has them
+ *   WRITEKEY key=ID created=UNIX [force=1] [ecdh=HEX: KDF parameters for the fingerprint] pin-age=S
+ *                           INQUIRE WRAPKEY, WRAPPED as IMPORT has them
  *   READCERT ref=N          answer: the certificate.     WRITECERT ref=N pin-age=S: INQUIRE VALUE
  *   RESET                   factory reset: all keys go
  *   APDU [select=HEX] hex=HEX [atr=1]     SELECT and GET DATA only; answer: data and status word
