@@ -26,7 +26,7 @@ struct kdf {
     bool known, active;
     int hash;
     uint32_t count;
-    uint8_t salt[8]; /* of PW1 */
+    uint8_t salt[3][8]; /* of PW1, RC, PW3 */
 };
 
 struct openpgp {
@@ -56,6 +56,10 @@ struct openpgp {
     bool pin_good;
     bool pin_unanswered; /* it was sent, and the answer got lost: it may have cost a try */
     int64_t touched_ms;
+    /* the admin PIN, and when it was last used */
+    struct buf admin;
+    int64_t admin_ms;
+    bool admin_good;
 };
 
 /* References of PW1: 81 for PSO:CDS, 82 for the rest. */
@@ -63,6 +67,12 @@ struct openpgp {
 #define PW1_OTHER 0x82
 
 int64_t openpgp_now_ms(void);
+
+/* openpgp_card.c: a transaction; and what is known no more when the exchange broke in the middle of one. */
+gpg_error_t openpgp_begin(struct openpgp *o);
+void openpgp_end(struct openpgp *o, bool reset);
+void openpgp_lost_state(struct openpgp *o);
+gpg_error_t openpgp_learn_card(struct openpgp *o, bool refresh, bool ssh_only);
 
 /* openpgp_learn.c: SELECT; everything that 6E and the public keys tell. A transaction is open. */
 gpg_error_t openpgp_select(struct openpgp *o);
@@ -95,6 +105,10 @@ gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref
 /* May the PIN that is held serve a request for PIN_AGE? */
 bool openpgp_pin_serves(const struct openpgp *o, long pin_age);
 void openpgp_forget_pin(struct openpgp *o);
+/* PIN as it goes to the card, appended to OUT (secure): as it was typed, or derived by the KDF-DO. */
+enum pin_index { PIN_PW1, PIN_RC, PIN_PW3 };
+gpg_error_t openpgp_put_pin(struct openpgp *o, enum pin_index which, struct rd pin,
+                            struct buf *out);
 /* Reads the tries left anew unless that was just done: other programs may have used some up. */
 gpg_error_t openpgp_fresh_tries(struct openpgp *o);
 /* Leaves the card unverified; a transaction is open. *RESET: end it with a reset. */

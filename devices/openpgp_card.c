@@ -3,7 +3,7 @@
  * A PIN must not meet another application: it could use up a try there, or be kept. Another program may select an applet
  * between two of our transactions without any sign of it in PC/SC, so on cards that hold other applications (profiles.c)
  * SELECT comes before VERIFY in each transaction; on those that do not, once. */
-#include "devices/openpgp.h"
+#include "devices/openpgp_admin.h"
 #include "devices/pcsc.h"
 #include "proto/token_protocol.h"
 
@@ -24,6 +24,7 @@ static void close_card(void *state)
     struct openpgp *o = state;
 
     openpgp_forget_pin(o);
+    buf_free(&o->admin);
     for (unsigned i = 0; i < NSLOTS; i++) {
         key_unref(o->slots[i].key);
         gpgrt_free(o->slots[i].oid_curve);
@@ -41,7 +42,7 @@ static gpg_error_t open_card(const char *reader, void **state)
 
     if (o == NULL)
         return gpg_error_from_syserror();
-    o->pin = BUF_INIT_SECURE;
+    o->pin = o->admin = BUF_INIT_SECURE;
     o->counter = -1;
     o->tries[0] = o->tries[1] = o->tries[2] = -1;
     o->reader = gpgrt_strdup(reader);
@@ -61,7 +62,7 @@ static gpg_error_t open_card(const char *reader, void **state)
     return 0;
 }
 
-static gpg_error_t begin(struct openpgp *o)
+gpg_error_t openpgp_begin(struct openpgp *o)
 {
     bool interfered = false;
     gpg_error_t err = o->card.transport->begin(o->card.handle, &interfered);
@@ -74,13 +75,13 @@ static gpg_error_t begin(struct openpgp *o)
     return err;
 }
 
-static void end(struct openpgp *o, bool reset)
+void openpgp_end(struct openpgp *o, bool reset)
 {
     o->card.transport->end(o->card.handle, reset);
 }
 
 /* The card was reset in the middle of a transaction, or the exchange broke. */
-static void lost_state(struct openpgp *o)
+void openpgp_lost_state(struct openpgp *o)
 {
     o->selected = false;
     o->doubted = true;
@@ -101,21 +102,21 @@ static gpg_error_t learn_in_transaction(struct openpgp *o, bool refresh, bool ss
     return err != 0 ? err : openpgp_read_keys(o, ssh_only);
 }
 
-static gpg_error_t learn_card(struct openpgp *o, bool refresh, bool ssh_only)
+gpg_error_t openpgp_learn_card(struct openpgp *o, bool refresh, bool ssh_only)
 {
     gpg_error_t err = 0;
 
     if (o->learned && !refresh && (ssh_only || !openpgp_any_unread(o)))
         return 0;
     for (int i = 0; i < MAX_ROUNDS; i++) {
-        err = begin(o);
+        err = openpgp_begin(o);
         if (err != 0)
             return err;
         err = learn_in_transaction(o, refresh, ssh_only);
-        end(o, false);
+        openpgp_end(o, false);
         if (gpg_err_code(err) != GPG_ERR_CARD_RESET && gpg_err_code(err) != GPG_ERR_EAGAIN)
             return err;
-        lost_state(o);
+        openpgp_lost_state(o);
     }
     return err;
 }
@@ -208,7 +209,7 @@ static gpg_error_t put_key(struct openpgp *o, unsigned i, struct buf *lines)
 static gpg_error_t learn(void *state, bool refresh, bool ssh_only, struct buf *lines)
 {
     struct openpgp *o = state;
-    gpg_error_t err = learn_card(o, refresh, ssh_only);
+    gpg_error_t err = openpgp_learn_card(o, refresh, ssh_only);
 
     if (err != 0)
         return err;
@@ -342,7 +343,7 @@ static gpg_error_t leave(struct work *w, gpg_error_t err)
     if (w->op->drop && gpg_err_code(err) != GPG_ERR_CARD_REMOVED &&
         gpg_err_code(err) != GPG_ERR_ENODEV)
         openpgp_unverify(w->o, &reset);
-    end(w->o, reset);
+    openpgp_end(w->o, reset);
     return err;
 }
 
@@ -361,7 +362,7 @@ static gpg_error_t perform(struct work *w)
 
         if (w->op->io->canceled(w->op->io->arg))
             return gpg_error(GPG_ERR_CANCELED);
-        err = begin(o);
+        err = openpgp_begin(o);
         if (err != 0)
             return err;
         r = in_transaction(w, fresh_select, &err);
@@ -372,18 +373,18 @@ static gpg_error_t perform(struct work *w)
             fresh_select = true;
             /* fall through */
         case AGAIN:
-            end(o, false);
+            openpgp_end(o, false);
             break;
         case WANTS_PIN:
-            end(o, false);
+            openpgp_end(o, false);
             err = openpgp_ask_pin(o, w->op, w->ref, wrong);
             if (err != 0)
                 return err;
             break;
         case FAILED:
             if (gpg_err_code(err) == GPG_ERR_CARD_RESET || gpg_err_code(err) == GPG_ERR_EAGAIN) {
-                end(o, false);
-                lost_state(o);
+                openpgp_end(o, false);
+                openpgp_lost_state(o);
                 if (gpg_err_code(err) == GPG_ERR_EAGAIN)
                     nanosleep(&moment, NULL); /* a card on its way into or out of the field */
                 break;
@@ -424,7 +425,7 @@ static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
     struct work w = {.o = o, .op = op, .answer = BUF_INIT};
     struct buf input = BUF_INIT;
     unsigned index = 0;
-    gpg_error_t err = learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
+    gpg_error_t err = openpgp_learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
 
     if (err != 0)
         return err;
@@ -460,7 +461,7 @@ static gpg_error_t decrypt(void *state, struct driver_op *op, struct buf *result
     struct work w = {.o = o, .op = op, .ref = PW1_OTHER, .answer = BUF_INIT_SECURE};
     struct buf input = BUF_INIT;
     unsigned index = 0;
-    gpg_error_t err = learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
+    gpg_error_t err = openpgp_learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
 
     if (err != 0)
         return err;
@@ -490,9 +491,13 @@ static gpg_error_t verify(void *state, struct driver_op *op, const char *ref)
     struct openpgp *o = state;
     struct work w = {
         .o = o, .op = op, .ref = ref != NULL && strcmp(ref, "81") == 0 ? PW1_SIGN : PW1_OTHER};
-    gpg_error_t err = learn_card(o, false, true);
+    gpg_error_t err = openpgp_learn_card(o, false, true);
 
-    return err != 0 ? err : perform(&w);
+    if (err != 0)
+        return err;
+    if (ref != NULL && strcmp(ref, "83") == 0)
+        return openpgp_in_card(o, op, PW3_ADMIN, NULL, NULL);
+    return perform(&w);
 }
 
 static void forget(void *state)
@@ -501,12 +506,29 @@ static void forget(void *state)
     bool reset = false;
 
     openpgp_forget_pin(o);
-    if ((o->verified[0] || o->verified[1]) && begin(o) == 0) {
+    buf_free(&o->admin);
+    o->admin = BUF_INIT_SECURE;
+    o->admin_good = false;
+    if ((o->verified[0] || o->verified[1]) && openpgp_begin(o) == 0) {
         openpgp_unverify(o, &reset);
-        end(o, reset);
+        openpgp_end(o, reset);
     }
     o->verified[0] = o->verified[1] = false;
 }
+
+static const struct driver_verb verbs[] = {
+    {TOKEN_VERB_GETATTR, openpgp_getattr},
+    {TOKEN_VERB_SETATTR, openpgp_setattr},
+    {TOKEN_VERB_CHANGEPIN, openpgp_changepin},
+    {TOKEN_VERB_GENERATE, openpgp_generate},
+    {TOKEN_VERB_WRITEKEY, openpgp_writekey},
+    {TOKEN_VERB_READCERT, openpgp_readcert},
+    {TOKEN_VERB_WRITECERT, openpgp_writecert},
+    {TOKEN_VERB_RESET, openpgp_factory_reset},
+    {TOKEN_VERB_APDU, openpgp_apdu},
+    {TOKEN_VERB_RANDOM, openpgp_random},
+    {NULL, NULL},
+};
 
 const struct driver driver_pcsc = {
     .kind = "pcsc",
@@ -519,4 +541,5 @@ const struct driver driver_pcsc = {
     .decrypt = decrypt,
     .verify = verify,
     .forget = forget,
+    .verbs = verbs,
 };

@@ -36,9 +36,15 @@ gpg_error_t openpgp_parse_kdf(struct rd r, struct kdf *out)
     if (rd_tlv_find(r, 0x83, &v) != 0 || v.n != 4 || rd_u32(&v, &k.count) != 0 ||
         k.count > KDF_MAX_COUNT)
         return gpg_error(GPG_ERR_BAD_DATA);
-    if (rd_tlv_find(r, 0x84, &v) != 0 || v.n != sizeof k.salt)
+    if (rd_tlv_find(r, 0x84, &v) != 0 || v.n != sizeof k.salt[0])
         return gpg_error(GPG_ERR_BAD_DATA);
-    memcpy(k.salt, v.p, sizeof k.salt);
+    for (unsigned i = 0; i < 3; i++) { /* one salt serves all where there are no others */
+        struct rd own;
+
+        if (rd_tlv_find(r, 0x84 + i, &own) != 0 || own.n != sizeof k.salt[0])
+            own = v;
+        memcpy(k.salt[i], own.p, own.n);
+    }
     k.active = true;
     *out = k;
     return 0;
@@ -64,11 +70,12 @@ static gpg_error_t need_kdf(struct openpgp *o)
 }
 
 /* RFC 4880 3.7.1.3: salt and PIN over and over, cut at COUNT octets. */
-static gpg_error_t derive(const struct kdf *k, struct rd pin, struct buf *out)
+static gpg_error_t derive(const struct kdf *k, enum pin_index which, struct rd pin, struct buf *out)
 {
+    const uint8_t *octets = k->salt[which];
     gcry_md_hd_t md;
     uint32_t left = k->count;
-    size_t round = sizeof k->salt + pin.n, n = gcry_md_get_algo_dlen(k->hash);
+    size_t round = sizeof k->salt[0] + pin.n, n = gcry_md_get_algo_dlen(k->hash);
     gpg_error_t err = gcry_md_open(&md, k->hash, GCRY_MD_FLAG_SECURE);
 
     if (err != 0)
@@ -76,9 +83,9 @@ static gpg_error_t derive(const struct kdf *k, struct rd pin, struct buf *out)
     if (left < round)
         left = (uint32_t)round;
     while (left > 0) {
-        size_t salt = left < sizeof k->salt ? left : sizeof k->salt, rest;
+        size_t salt = left < sizeof k->salt[0] ? left : sizeof k->salt[0], rest;
 
-        gcry_md_write(md, k->salt, salt);
+        gcry_md_write(md, octets, salt);
         left -= (uint32_t)salt;
         rest = left < pin.n ? left : pin.n;
         gcry_md_write(md, pin.p, rest);
@@ -87,6 +94,19 @@ static gpg_error_t derive(const struct kdf *k, struct rd pin, struct buf *out)
     buf_put(out, gcry_md_read(md, k->hash), n);
     gcry_md_close(md);
     return buf_err(out);
+}
+
+gpg_error_t openpgp_put_pin(struct openpgp *o, enum pin_index which, struct rd pin, struct buf *out)
+{
+    gpg_error_t err = need_kdf(o);
+
+    if (err == 0 && o->kdf.active)
+        return derive(&o->kdf, which, pin, out);
+    if (err == 0) {
+        buf_put_rd(out, pin);
+        err = buf_err(out);
+    }
+    return err;
 }
 
 /* --- the held PIN ------------------------------------------------------------------------------------------------------------- */
@@ -191,7 +211,7 @@ gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
         err = check_unanswered(o);
 
     if (err == 0 && o->kdf.active)
-        err = derive(&o->kdf, buf_rd(&o->pin), &value);
+        err = derive(&o->kdf, PIN_PW1, buf_rd(&o->pin), &value);
     else if (err == 0)
         buf_put_rd(&value, buf_rd(&o->pin));
     if (err == 0)
