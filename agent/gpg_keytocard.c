@@ -22,8 +22,8 @@ static gpg_error_t give_wrapkey(struct gpg_asking *k, struct wait *w, const char
 }
 
 /* Its own policy's use, its own dialog. */
-static gpg_error_t export_key(struct gpg_session *s, const char *grip, uint32_t created,
-                              const char *text, struct scd_change *g)
+static gpg_error_t export_key(struct gpg_session *s, const struct gpg_stored *file,
+                              uint32_t created, const char *text, struct scd_change *g)
 {
     uint8_t *fresh = gcry_random_bytes_secure(GPG_WRAPKEY, GCRY_STRONG_RANDOM);
     struct gpg_change c;
@@ -31,8 +31,9 @@ static gpg_error_t export_key(struct gpg_session *s, const char *grip, uint32_t 
 
     buf_put(&g->wrapkey, fresh, GPG_WRAPKEY);
     gcry_free(fresh);
-    gpg_change_init(&c, s, "export", text, TOKEN_VERB_EXPORT, grip);
+    gpg_change_init(&c, s, "export", text, TOKEN_VERB_EXPORT, file->grip);
     gpg_change_take_desc(&c);
+    c.typed_confirms = file->state == STORED_PROTECTED;
     c.asking.more = give_wrapkey;
     c.asking.more_arg = &g->wrapkey;
     field_put(&c.args, "form", "card");
@@ -105,7 +106,7 @@ static gpg_error_t cmd_keytocard(struct gpg_session *s, char *line)
         err = scd_fail(s, GPG_ERR_EEXIST, NULL);
     if (err == 0) {
         text = gpgrt_bsprintf("move a gpg key to %s", scd_label(&c));
-        err = text != NULL ? export_key(s, grip, created, text, &g) : gpg_error_from_syserror();
+        err = text != NULL ? export_key(s, &file, created, text, &g) : gpg_error_from_syserror();
     }
     if (err == 0)
         err = scd_write_key(s, &k, &g, created, force, w.ecdh[0] != '\0' ? w.ecdh : NULL);

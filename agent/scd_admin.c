@@ -287,6 +287,12 @@ static gpg_error_t find_created(struct rd sexp, uint32_t *created)
 
     if (err != 0)
         return err;
+    part = gcry_sexp_find_token(whole, "private-key", 0);
+    if (part == NULL) {
+        gcry_sexp_release(whole);
+        return gpg_error(GPG_ERR_BAD_SECKEY);
+    }
+    gcry_sexp_release(part);
     *created = (uint32_t)time(NULL);
     part = gcry_sexp_find_token(whole, "created-at", 0);
     text = part != NULL ? gcry_sexp_nth_string(part, 1) : NULL;
@@ -317,7 +323,7 @@ static gpg_error_t cmd_writekey(struct gpg_session *s, char *line)
     if (err == 0)
         err = gpg_inquire(s, "KEYDATA", MAX_KEYDATA, false, true, &secret);
     if (err == 0)
-        err = find_created(buf_rd(&secret), &created);
+        err = gpg_map_error(s, find_created(buf_rd(&secret), &created), true);
     if (err == 0) {
         struct scd_change g = SCD_CHANGE_INIT("import", TOKEN_VERB_WRITEKEY);
 

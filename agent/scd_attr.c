@@ -81,7 +81,7 @@ gpg_error_t scd_pass_attributes(struct gpg_session *s, struct rd lines,
 {
     struct passing p = {.s = s, .skip = skip};
 
-    return each_attribute(lines, pass_one, &p);
+    return gpg_map_error(s, each_attribute(lines, pass_one, &p), true);
 }
 
 static gpg_error_t take_first(void *arg, const char *name, const char *text)
@@ -163,7 +163,7 @@ gpg_error_t scd_learn(struct gpg_session *s, struct scd_card *c, struct buf *lin
     gpg_error_t err = scd_ask(s, c, TOKEN_VERB_GETATTR, "name=LEARN", NULL, lines);
 
     if (err == 0)
-        err = each_attribute(buf_rd(lines), compare, &q);
+        err = gpg_map_error(s, each_attribute(buf_rd(lines), compare, &q), true);
     if (err == 0)
         err = scd_each_key(s, c, check_seen, &q);
     if (err == 0 && q.stale && hotplug_relearn(s->a->hotplug, c->token) == 0) {

@@ -152,8 +152,10 @@ static gpg_error_t cmd_lock(struct gpg_session *s, char *line)
     struct wait w;
     gpg_error_t err;
 
-    if (!gpg_has_option(line, "--wait"))
-        return gpg_map_error(s, scd_lock_take(l, s->origin.id, NULL), true);
+    if (!gpg_has_option(line, "--wait")) {
+        err = scd_lock_take(l, s->origin.id, NULL);
+        return err != 0 ? scd_fail(s, gpg_err_code(err), NULL) : 0;
+    }
     err = wait_begin(s->a->waits, &w, s->origin.fd, 0);
     if (err != 0)
         return err;
