@@ -147,6 +147,8 @@ $(BUILD)/latchkey-gpg: $(call obj,$(src_gpgshim)) $(lib_agent) $(lib_policy) $(l
 unit_src  := $(wildcard tests/unit/test_*.c)
 unit_bins := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
 $(BUILD)/unit/test_agent_broker $(BUILD)/unit/test_agent_destination $(BUILD)/unit/test_agent_provider: $(BUILD)/obj/tests/unit/fakes_broker.o
+$(BUILD)/unit/test_agent_gpg_secret $(BUILD)/bin/gpg_session $(BUILD)/corpus/gpg_session: \
+    $(BUILD)/obj/tests/unit/fakes_gpg.o
 $(BUILD)/unit/test_agent_gpg_options $(BUILD)/unit/test_agent_gpgshim: \
     $(call obj,$(filter-out agent/gpgshim/main.c,$(src_gpgshim)))
 $(BUILD)/unit/test_agent_gpgshim: $(BUILD)/obj/tests/unit/fake_ctl.o | $(BUILD)/latchkey-gpg
