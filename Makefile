@@ -222,7 +222,7 @@ fuzz-build:
 	    $(addprefix $(BUILD)/fuzz/bin/,$(fuzz_names))
 $(BUILD)/bin/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(libs_tests)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
 fuzz: fuzz-build
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) sh tests/run-fuzz $(BUILD)/fuzz/bin $(fuzz_names)
 
@@ -231,7 +231,7 @@ corpus_bins := $(addprefix $(BUILD)/corpus/,$(fuzz_names))
 $(BUILD)/corpus/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/standalone.o \
                    $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
 check-fuzz-corpus: $(corpus_bins)
 	@sh tests/run-corpus $(BUILD)/corpus $(fuzz_names)
 

@@ -70,7 +70,8 @@ static const struct reply *show(int kind, const struct prompt_text *t, bool repe
     static const struct reply nobody = {.err = GPG_ERR_NO_PIN_ENTRY};
     struct gpg_world *w = &gpg_world;
     struct shown *s = &w->shown[w->asked % MAX_SCRIPT];
-    const struct reply *r = w->asked < w->nreplies ? &w->replies[w->asked] : &nobody;
+    size_t at = w->again && w->nreplies > 0 ? w->asked % w->nreplies : w->asked;
+    const struct reply *r = at < w->nreplies ? &w->replies[at] : &nobody;
 
     w->asked++;
     *s = (struct shown){.repeat = repeat,
@@ -221,7 +222,9 @@ static gpg_error_t ask(struct token_request *r, const char *line)
     err = r->answer != NULL ? r->answer(r->answer_arg, &wait, line, &answer)
                             : gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
     wait_end(&wait);
-    if (err == 0 && w->answered < MAX_SCRIPT)
+    if (w->again && gpg_err_code(err) == GPG_ERR_ASS_UNKNOWN_INQUIRE)
+        err = 0;
+    else if (err == 0 && w->answered < MAX_SCRIPT)
         snprintf(w->answers[w->answered++], sizeof w->answers[0], "%.*s", (int)answer.len,
                  answer.len > 0 ? (const char *)answer.data : "");
     buf_free(&answer);

@@ -29,6 +29,8 @@ struct gpg_world {
     struct reply replies[MAX_SCRIPT];
     struct shown shown[MAX_SCRIPT];
     size_t nreplies, asked;
+    bool
+        again; /* the script begins anew at its end; and what nobody answers the key store does without */
     char checked[512];
     /* the key store */
     const char *stored; /* answer to STORED, LF-ended lines; NULL: GPG_ERR_NO_SECKEY */
