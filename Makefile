@@ -148,6 +148,8 @@ unit_src  := $(wildcard tests/unit/test_*.c)
 unit_bins := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
 $(BUILD)/unit/test_agent_broker $(BUILD)/unit/test_agent_destination $(BUILD)/unit/test_agent_provider: $(BUILD)/obj/tests/unit/fakes_broker.o
 $(BUILD)/unit/test_agent_scd: $(BUILD)/obj/tests/unit/fakes_cards.o
+$(BUILD)/unit/test_agent_gpg_secret $(BUILD)/bin/gpg_session $(BUILD)/corpus/gpg_session: \
+    $(BUILD)/obj/tests/unit/fakes_gpg.o
 $(BUILD)/unit/test_agent_gpg_options $(BUILD)/unit/test_agent_gpgshim: \
     $(call obj,$(filter-out agent/gpgshim/main.c,$(src_gpgshim)))
 $(BUILD)/unit/test_agent_gpgshim: $(BUILD)/obj/tests/unit/fake_ctl.o | $(BUILD)/latchkey-gpg
@@ -221,7 +223,7 @@ fuzz-build:
 	    $(addprefix $(BUILD)/fuzz/bin/,$(fuzz_names))
 $(BUILD)/bin/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(libs_tests)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
 fuzz: fuzz-build
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) sh tests/run-fuzz $(BUILD)/fuzz/bin $(fuzz_names)
 
@@ -230,7 +232,7 @@ corpus_bins := $(addprefix $(BUILD)/corpus/,$(fuzz_names))
 $(BUILD)/corpus/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/standalone.o \
                    $(lib_agent) $(lib_devices) $(lib_policy) $(lib_proto)
 	@mkdir -p $(dir $@)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
 check-fuzz-corpus: $(corpus_bins)
 	@sh tests/run-corpus $(BUILD)/corpus $(fuzz_names)
 

@@ -46,9 +46,10 @@ static gpg_error_t run_check(const char *program, const char *file, const char *
 {
     char *const argv[] = {(char *)(uintptr_t) "gpg-check-pattern", (char *)(uintptr_t) "--null",
                           (char *)(uintptr_t) "--", (char *)(uintptr_t)file, NULL};
-    int input[2] = {-1, -1}, end[2] = {-1, -1}, fds[2], *report = gpgrt_malloc(sizeof *report);
+    int input[2] = {-1, -1}, end[2] = {-1, -1}, fds[3] = {-1, -1, -1},
+        *report = gpgrt_malloc(sizeof *report);
     const struct child_spec spec = {
-        .path = program, .argv = argv, .fds = fds, .nfds = 2, .keep_stderr = true};
+        .path = program, .argv = argv, .fds = fds, .nfds = 3, .keep_stderr = true};
     struct timeval most = {.tv_sec = PATTERN_MS / 1000};
     struct child *child = NULL;
     size_t n = strlen(word);
@@ -61,7 +62,6 @@ static gpg_error_t run_check(const char *program, const char *file, const char *
         goto out;
     }
     fds[0] = input[1];
-    fds[1] = -1;
     *report = end[1];
     err = child_start(&spec, note_exit, report, &child);
     if (err != 0)

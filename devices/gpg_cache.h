@@ -38,8 +38,8 @@ int64_t gpg_cache_now(void);
  * replaces what is there; TTL 0: which then only goes. */
 gpg_error_t gpg_cache_put(struct gpg_cache *c, const struct gpg_cache_slot *at, struct rd secret,
                           int64_t typed, long ttl, long max_ttl);
-/* Appends it to SECRET and counts as a use. NORMAL and SSH take what is there in any mode but USER, NONCE, OPEN; those their
- * own. AGE: typed at most so many seconds ago, -1: at any time. TYPED may be NULL. GPG_ERR_NO_DATA. */
+/* Appends it to SECRET and counts as a use. NORMAL and SSH take what is there in any mode but USER, NONCE, OPEN; USER its
+ * own and ANY; those two their own. AGE: typed at most so many seconds ago, -1: at any time. TYPED may be NULL. GPG_ERR_NO_DATA. */
 gpg_error_t gpg_cache_get(struct gpg_cache *c, const struct gpg_cache_slot *at, long age,
                           struct buf *secret, int64_t *typed);
 /* Is it there? No use. */

@@ -29,8 +29,8 @@ class Gpg:
         (self.home / "gpg-agent.conf").write_text(
             f"pinentry-program {self.pinentry.program}\ndisable-scdaemon\nlog-file {self.home}/agent.log\n{conf}\n")
 
-    def __call__(self, *args, check=True, **kw):
-        return self.bench.run("gpg", "--status-fd=2", "--no-auto-check-trustdb", *args, env=self.env, check=check, **kw)
+    def __call__(self, *args, check=True, timeout=20, **kw):
+        return self.bench.run("gpg", "--status-fd=2", "--no-auto-check-trustdb", *args, env=self.env, check=check, timeout=timeout, **kw)
 
     def connect(self, *lines, check=False):
         """Says LINES to the agent; what it answers, by line."""
