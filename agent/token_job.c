@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #define MAX_RESULT   65536u
+#define MAX_LINES    (4u << 20)
+#define MAX_LINE     65536u
 #define MAX_KEYS     4096u
 #define MAX_PROGRESS 4096u
 
@@ -123,7 +125,7 @@ static gpg_error_t on_shown_line(struct channel *ch, const char *rest)
     return 0;
 }
 
-static gpg_error_t on_status(void *arg, const char *line)
+static gpg_error_t take_status(struct channel *ch, const char *line)
 {
     static const struct {
         const char *keyword;
@@ -134,17 +136,45 @@ static gpg_error_t on_status(void *arg, const char *line)
     };
     size_t len = strcspn(line, " ");
     const char *rest = line + len + strspn(line + len, " ");
-    struct job *j = ((struct channel *)arg)->job;
+    struct job *j = ch->job;
 
-    if (j->other && j->lines.len < MAX_RESULT) {
+    if (j->other && j->lines.len < MAX_LINES) {
         buf_printf(&j->lines, "%s\n", line);
         if (buf_err(&j->lines) != 0)
             return buf_err(&j->lines);
     }
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (strlen(table[i].keyword) == len && strncmp(table[i].keyword, line, len) == 0)
-            return table[i].handle(arg, rest);
+            return table[i].handle(ch, rest);
     return 0;
+}
+
+/* "KEYWORD REST": where REST begins, NULL: another keyword. */
+static const char *after(const char *line, const char *keyword)
+{
+    size_t n = strlen(keyword);
+
+    return strncmp(line, keyword, n) == 0 && line[n] == ' ' ? line + n + 1 : NULL;
+}
+
+static gpg_error_t on_status(void *arg, const char *line)
+{
+    struct channel *ch = arg;
+    struct buf *whole = &ch->job->long_line;
+    const char *more = after(line, TOKEN_STATUS_MORE), *last = after(line, TOKEN_STATUS_LAST),
+               *part = more != NULL ? more : last;
+    gpg_error_t err;
+
+    if (part == NULL)
+        return take_status(ch, line);
+    if (strlen(part) > MAX_LINE - whole->len)
+        return gpg_error(GPG_ERR_TOO_LARGE);
+    buf_put(whole, part, strlen(part));
+    if (last == NULL)
+        return buf_err(whole);
+    err = buf_cstr(whole) != NULL ? take_status(ch, buf_cstr(whole)) : gpg_error(GPG_ERR_ENOMEM);
+    buf_reset(whole);
+    return err;
 }
 
 /* --- what the process wants ------------------------------------------------------------------------ */

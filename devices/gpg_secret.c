@@ -40,6 +40,20 @@ struct rd gpg_secret_key(const struct gpg_secret *s)
     return buf_rd(&s->text);
 }
 
+static gpg_error_t check_parts(const struct gpg_key_parts *p)
+{
+    struct buf pub = BUF_INIT;
+    uint8_t grip[20];
+    gpg_error_t err = gpg_key_public(p, &pub);
+
+    if (err == 0)
+        err = gpg_key_grip(buf_rd(&pub), grip);
+    if (err == 0)
+        err = gpg_key_check_size(p->secret);
+    buf_free(&pub);
+    return err;
+}
+
 gpg_error_t gpg_secret_new(struct rd key, struct gpg_secret **out)
 {
     struct gpg_key_parts p;
@@ -48,6 +62,8 @@ gpg_error_t gpg_secret_new(struct rd key, struct gpg_secret **out)
 
     if (err == 0 && p.form != GPG_KEY_CLEAR)
         err = gpg_error(GPG_ERR_UNUSABLE_SECKEY);
+    if (err == 0)
+        err = check_parts(&p);
     if (err != 0)
         return err;
     s = gpgrt_calloc(1, sizeof *s);

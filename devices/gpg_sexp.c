@@ -5,7 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define MAX_DEPTH 64
+#define MAX_DEPTH  64
+#define MAX_NUMBER 2048u /* octets: no key is larger, and nobody would wait for it */
 
 /* --- reading ---------------------------------------------------------------------------------------------------------- */
 
@@ -439,11 +440,80 @@ gpg_error_t gpg_key_public(const struct gpg_key_parts *p, struct buf *out)
     return err != 0 ? err : buf_err(out);
 }
 
+static gpg_error_t curve_bits(struct rd name, unsigned *nbits)
+{
+    gcry_sexp_t s = NULL;
+    gpg_error_t err = gcry_sexp_build(&s, NULL, "(public-key(ecc(curve %b)))", (int)name.n, name.p);
+
+    if (err == 0 && gcry_pk_get_curve(s, 0, nbits) == NULL)
+        err = gpg_error(GPG_ERR_UNKNOWN_CURVE);
+    gcry_sexp_release(s);
+    return err;
+}
+
+/* libgcrypt ends the process over a compressed point that is longer than its curve's. */
+static gpg_error_t check_point(struct rd items)
+{
+    unsigned nbits = 0;
+    struct rd v;
+    size_t octets;
+    gpg_error_t err = canon_value(items, "curve", &v);
+
+    if (err == 0)
+        err = curve_bits(v, &nbits);
+    if (err == 0)
+        err = canon_value(items, "q", &v);
+    if (err != 0)
+        return err;
+    octets = (nbits + 7) / 8;
+    if (v.n == 0 || v.n > 1 + 2 * octets || ((v.p[0] == 2 || v.p[0] == 3) && v.n > 1 + octets))
+        return gpg_error(GPG_ERR_BAD_PUBKEY);
+    return 0;
+}
+
+gpg_error_t gpg_key_check_size(struct rd params)
+{
+    while (params.n > 0) {
+        struct rd list, v;
+
+        if (canon_next(&params, &list, NULL) != 0 || canon_atom(list, 1, &v) != 0)
+            return gpg_error(GPG_ERR_INV_SEXP);
+        if (rd_magnitude(v).n > MAX_NUMBER)
+            return gpg_error(GPG_ERR_TOO_LARGE);
+    }
+    return 0;
+}
+
+static gpg_error_t check_public(struct rd public_key)
+{
+    struct rd inside, list, items, name;
+    const struct gpg_algo *algo;
+    gpg_error_t err = canon_enter(public_key, &inside);
+
+    if (err == 0)
+        err = canon_next(&inside, NULL, NULL);
+    if (err == 0)
+        err = canon_next(&inside, &list, NULL);
+    if (err == 0)
+        err = canon_enter(list, &items);
+    if (err == 0)
+        err = canon_next(&items, NULL, &name);
+    if (err != 0)
+        return err;
+    algo = name.p != NULL ? gpg_algo_find(name) : NULL;
+    if (algo == NULL)
+        return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
+    err = gpg_key_check_size(items);
+    return err == 0 && algo->curve ? check_point(items) : err;
+}
+
 gpg_error_t gpg_key_grip(struct rd public_key, uint8_t grip[20])
 {
     gcry_sexp_t s = NULL;
-    gpg_error_t err = gcry_sexp_sscan(&s, NULL, (const char *)public_key.p, public_key.n);
+    gpg_error_t err = check_public(public_key);
 
+    if (err == 0)
+        err = gcry_sexp_sscan(&s, NULL, (const char *)public_key.p, public_key.n);
     if (err == 0 && gcry_pk_get_keygrip(s, grip) == NULL)
         err = gpg_error(GPG_ERR_BAD_PUBKEY);
     gcry_sexp_release(s);

@@ -149,8 +149,6 @@ static gpg_error_t status(void *arg, const char *keyword, const char *fields)
 {
     struct person *p = arg;
 
-    if (strlen(fields) > 990)
-        return gpg_error(GPG_ERR_TOO_LARGE);
     buf_printf(&p->lines, "%s %s\n", keyword, fields);
     return 0;
 }
@@ -738,15 +736,13 @@ START_TEST(every_kind_is_made_and_works)
     ck_assert_ptr_nonnull(nonce);
     lines = learned();
     line = line_of(lines, "KEY ");
-    if (_i != 11) { /* a line's length ends before such a key */
-        ck_field(line, "id", grip);
-        ck_field(line, "pin", "need");
-        ck_field(line, "created", "1700000000");
-        ck_field(line, "caps",
-                 _i == 12 || _i == 13 || _i == 14 ? "e"
-                 : _i == 1 || _i >= 9             ? "s"
-                                                  : "se");
-    }
+    ck_field(line, "id", grip);
+    ck_field(line, "pin", "need");
+    ck_field(line, "created", "1700000000");
+    ck_field(line, "caps",
+             _i == 12 || _i == 13 || _i == 14 ? "e"
+             : _i == 1 || _i >= 9             ? "s"
+                                              : "se");
     gpgrt_free(line);
     gpgrt_free(lines);
     pub = public_of(grip);
