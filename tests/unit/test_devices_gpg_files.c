@@ -267,6 +267,8 @@ START_TEST(hostile_keys_are_refused)
         "(11:private-key((3:rsa)))",
         "(10:public-key(3:rsa(1:n1:a)(1:e1:b)))",
         "((1:a))",
+        "(11:private-key(3:ecc(5:curve1:x(1:q1:y))(1:q1:z)(1:d1:w)))",
+        "(11:private-key(3:ecc(5:curve1:x)(1:q1:z)(1:d1:w)(9:protected1:a)))",
         "(21:protected-private-key(3:rsa(1:n1:a)(1:e1:b)(9:protected1:a)(9:protected1:b)))",
     };
     struct gpg_key_parts p;
@@ -283,7 +285,8 @@ START_TEST(points_that_are_none_are_refused)
         const char *curve;
         size_t n;
     } cases[] = {{"NIST P-256", 34}, {"NIST P-256", 66}, {"NIST P-521", 68}, {"Curve25519", 35},
-                 {"X448", 58},       {"Ed25519", 66},    {"secp256k1", 64},  {"no curve", 33}};
+                 {"X448", 58},       {"X448", 5},        {"Curve25519", 5},
+                 {"Ed25519", 66},       {"secp256k1", 64},  {"no curve", 33}};
     uint8_t grip[20], q[140] = {2};
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -531,6 +531,36 @@ START_TEST(decryption)
 }
 END_TEST
 
+/* A sender's point that is none reaches no arithmetic; one that lost its zeros is made whole. */
+START_TEST(points_of_any_length)
+{
+    static const char *const grips[] = {P256, CV};
+    struct driver_io io = io_for(&me);
+
+    put_all();
+    me.answers[0] = PASS;
+    for (size_t g = 0; g < 2; g++)
+        for (size_t n = 1; n < 140; n++) {
+            struct driver_op op = {.key_id = grips[g], .args = "", .pin_age = -1, .io = &io};
+            struct buf data = BUF_INIT, result = BUF_INIT_SECURE;
+            uint8_t point[140] = {2};
+            bool good = g == 1 && n <= 32;
+
+            memset(point + 1, 9, sizeof point - 1);
+            buf_printf(&data, "(7:enc-val(5:flags5:pkcs1)(4:ecdh(1:s1:x)");
+            canon_put_pair(&data, "e", rd_of(point, n));
+            buf_printf(&data, "))");
+            op.input.data = buf_rd(&data);
+            gpg_error_t err = driver_gpg.decrypt(state, &op, &result);
+
+            ck_assert_msg((err == 0) == good || (g == 0 && n == 33), "%zu: %s", n, gpg_strerror(err));
+            buf_free(&data);
+            buf_free(&result);
+        }
+    ck_assert_uint_eq(me.asked, 1);
+}
+END_TEST
+
 START_TEST(wrong_passphrases)
 {
     put_all();
@@ -1469,6 +1499,7 @@ static void add(TCase *tc)
     tcase_add_test(tc, what_others_could_write_is_refused);
     tcase_add_test(tc, signatures_hold);
     tcase_add_test(tc, decryption);
+    tcase_add_test(tc, points_of_any_length);
     tcase_add_test(tc, wrong_passphrases);
     tcase_add_test(tc, how_long_a_passphrase_serves);
     tcase_add_test(tc, a_passphrase_ends);
