@@ -79,7 +79,7 @@ void job_unref(struct job *j)
     buf_free(&j->data);
     buf_free(&j->result);
     buf_free(&j->lines);
-    buf_free(&j->parts);
+    buf_free(&j->long_line);
     buf_free(&j->progress);
     buf_free(&j->pin_answer);
     gpgrt_free(j->ask_line);

@@ -6,11 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_LINES     (8u * 1024u * 1024u)
-#define MAX_LONG_LINE (16u * 1024u)
-#define MAX_RESULT    65536u
-#define MAX_KEYS      4096u
-#define MAX_PROGRESS  4096u
+#define MAX_RESULT   65536u
+#define MAX_LINES    (4u << 20)
+#define MAX_LINE     65536u
+#define MAX_KEYS     4096u
+#define MAX_PROGRESS 4096u
 
 /* --- cancelling ---------------------------------------------------------------------------------- */
 
@@ -125,8 +125,7 @@ static gpg_error_t on_shown_line(struct channel *ch, const char *rest)
     return 0;
 }
 
-/* LINE, whole. */
-static gpg_error_t on_whole_status(struct channel *ch, const char *line)
+static gpg_error_t take_status(struct channel *ch, const char *line)
 {
     static const struct {
         const char *keyword;
@@ -139,9 +138,7 @@ static gpg_error_t on_whole_status(struct channel *ch, const char *line)
     const char *rest = line + len + strspn(line + len, " ");
     struct job *j = ch->job;
 
-    if (j->other) {
-        if (j->lines.len > MAX_LINES)
-            return gpg_error(GPG_ERR_TOO_LARGE);
+    if (j->other && j->lines.len < MAX_LINES) {
         buf_printf(&j->lines, "%s\n", line);
         if (buf_err(&j->lines) != 0)
             return buf_err(&j->lines);
@@ -152,28 +149,31 @@ static gpg_error_t on_whole_status(struct channel *ch, const char *line)
     return 0;
 }
 
+/* "KEYWORD REST": where REST begins, NULL: another keyword. */
+static const char *after(const char *line, const char *keyword)
+{
+    size_t n = strlen(keyword);
+
+    return strncmp(line, keyword, n) == 0 && line[n] == ' ' ? line + n + 1 : NULL;
+}
+
 static gpg_error_t on_status(void *arg, const char *line)
 {
-    static const char part[] = TOKEN_STATUS_PART " ";
     struct channel *ch = arg;
-    struct buf *parts = &ch->job->parts, whole = BUF_INIT;
-    size_t len = strcspn(line, " ");
+    struct buf *whole = &ch->job->long_line;
+    const char *more = after(line, TOKEN_STATUS_MORE), *last = after(line, TOKEN_STATUS_LAST),
+               *part = more != NULL ? more : last;
     gpg_error_t err;
 
-    if (strncmp(line, part, sizeof part - 1) == 0) {
-        if (parts->len > MAX_LONG_LINE)
-            return gpg_error(GPG_ERR_TOO_LARGE);
-        buf_printf(parts, "%s", line + sizeof part - 1);
-        return buf_err(parts);
-    }
-    if (parts->len == 0)
-        return on_whole_status(ch, line);
-    buf_printf(&whole, "%.*s ", (int)len, line);
-    buf_put_rd(&whole, buf_rd(parts));
-    buf_printf(&whole, "%s", line[len] == ' ' ? line + len + 1 : "");
-    buf_reset(parts);
-    err = buf_cstr(&whole) != NULL ? on_whole_status(ch, buf_cstr(&whole)) : buf_err(&whole);
-    buf_free(&whole);
+    if (part == NULL)
+        return take_status(ch, line);
+    if (strlen(part) > MAX_LINE - whole->len)
+        return gpg_error(GPG_ERR_TOO_LARGE);
+    buf_put(whole, part, strlen(part));
+    if (last == NULL)
+        return buf_err(whole);
+    err = buf_cstr(whole) != NULL ? take_status(ch, buf_cstr(whole)) : gpg_error(GPG_ERR_ENOMEM);
+    buf_reset(whole);
     return err;
 }
 

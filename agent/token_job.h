@@ -41,9 +41,9 @@ struct job {
     gpg_error_t err;
     struct buf result;
     struct buf lines;
-    struct buf parts; /* of the next status line */
-    char *token_line; /* LEARN */
-    char **key_lines; /* LEARN, ADDKEY; NULL-ended */
+    struct buf long_line; /* the parts so far of one */
+    char *token_line;     /* LEARN */
+    char **key_lines;     /* LEARN, ADDKEY; NULL-ended */
     size_t nkeys;
     bool pin_typed, pin_cached, pin_device, touched, asserted;
     struct sk_assertion says;

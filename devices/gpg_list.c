@@ -136,14 +136,14 @@ static bool is_cached(struct gpg_keystore *ks, const struct gpg_entry *e, long r
 }
 
 static gpg_error_t put_stored(struct gpg_keystore *ks, const struct gpg_entry *e,
-                              const struct ssh_use *u, bool pub, long realm, struct buf *line)
+                              const struct ssh_use *u, long realm, struct buf *line)
 {
     static const char *const states[] = {"clear", "protected", "shadowed", "unknown"};
     char *text = NULL;
 
     field_put(line, "key", e->grip);
     field_put(line, "state", states[e->state]);
-    if (pub && e->pub.len > 0) {
+    if (e->pub.len > 0) {
         text = b64_encode(e->pub.data, e->pub.len);
         if (text == NULL)
             return gpg_error_from_syserror();
@@ -179,21 +179,14 @@ static gpg_error_t tell_stored(struct gpg_keystore *ks, const struct driver_op *
                                size_t nlines, long realm)
 {
     struct ssh_use u = ssh_use(e, lines, nlines);
-    gpg_error_t err = 0;
+    struct buf line = BUF_INIT;
+    gpg_error_t err = put_stored(ks, e, &u, realm, &line);
 
-    /* A line has a limit; a public key may be longer. */
-    for (int with_pub = 1; with_pub >= 0; with_pub--) {
-        struct buf line = BUF_INIT;
-
-        err = put_stored(ks, e, &u, with_pub != 0, realm, &line);
-        if (err == 0)
-            err = buf_cstr(&line) != NULL
-                      ? op->io->status(op->io->arg, TOKEN_STATUS_STORED, buf_cstr(&line))
-                      : gpg_error(GPG_ERR_ENOMEM);
-        buf_free(&line);
-        if (gpg_err_code(err) != GPG_ERR_TOO_LARGE)
-            break;
-    }
+    if (err == 0)
+        err = buf_cstr(&line) != NULL
+                  ? op->io->status(op->io->arg, TOKEN_STATUS_STORED, buf_cstr(&line))
+                  : gpg_error(GPG_ERR_ENOMEM);
+    buf_free(&line);
     return err;
 }
 

@@ -207,8 +207,6 @@ static gpg_error_t tell_key(struct importing *i)
         err = gpg_put_key_line(&line, e, NULL, 0);
     if (err == 0 && line.len > 0 && buf_cstr(&line) != NULL)
         err = i->a.io->status(i->a.io->arg, "KEY", buf_cstr(&line));
-    if (gpg_err_code(err) == GPG_ERR_TOO_LARGE)
-        err = 0; /* the next LEARN tells */
     gpg_entry_unref(e);
     buf_free(&line);
     return err;

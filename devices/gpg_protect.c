@@ -222,10 +222,12 @@ static gpg_error_t put_without(struct rd items, const char *name, struct buf *ou
 static gpg_error_t check_secret(const struct gpg_algo *algo, struct rd secret)
 {
     for (const char *c = algo->sec; *c != '\0'; c++) {
-        struct rd list, name;
+        struct rd list, name, value;
 
-        if (canon_next(&secret, &list, NULL) != 0 || canon_atom(list, 0, &name) != 0 ||
-            name.n != 1 || name.p[0] != (uint8_t)*c || canon_atom(list, 1, &name) != 0)
+        if (canon_next(&secret, &list, NULL) != 0 || canon_enter(list, &list) != 0 ||
+            canon_next(&list, NULL, &name) != 0 || canon_next(&list, NULL, &value) != 0 ||
+            name.p == NULL || value.p == NULL || list.n > 0 || name.n != 1 ||
+            name.p[0] != (uint8_t)*c)
             return gpg_error(GPG_ERR_BAD_SECKEY);
     }
     return rd_end(&secret) == 0 ? 0 : gpg_error(GPG_ERR_BAD_SECKEY);
@@ -385,6 +387,9 @@ gpg_error_t gpg_protect(struct rd key, struct rd passphrase, unsigned long count
         return gpg_error(GPG_ERR_UNUSABLE_SECKEY);
     if (passphrase.n == 0 || count < GPG_S2K_MIN || count > GPG_S2K_MAX)
         return gpg_error(GPG_ERR_INV_ARG);
+    err = check_secret(p.algo, p.secret);
+    if (err != 0)
+        return err;
     gcry_randomize(salt, sizeof salt, GCRY_STRONG_RANDOM);
     gcry_create_nonce(nonce, sizeof nonce);
     gpg_isotime(at, when);

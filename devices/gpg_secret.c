@@ -40,6 +40,20 @@ struct rd gpg_secret_key(const struct gpg_secret *s)
     return buf_rd(&s->text);
 }
 
+static gpg_error_t check_parts(const struct gpg_key_parts *p)
+{
+    struct buf pub = BUF_INIT;
+    uint8_t grip[20];
+    gpg_error_t err = gpg_key_public(p, &pub);
+
+    if (err == 0)
+        err = gpg_key_grip(buf_rd(&pub), grip);
+    if (err == 0)
+        err = gpg_key_check_size(p->secret);
+    buf_free(&pub);
+    return err;
+}
+
 gpg_error_t gpg_secret_new(struct rd key, struct gpg_secret **out)
 {
     struct gpg_key_parts p;
@@ -48,6 +62,8 @@ gpg_error_t gpg_secret_new(struct rd key, struct gpg_secret **out)
 
     if (err == 0 && p.form != GPG_KEY_CLEAR)
         err = gpg_error(GPG_ERR_UNUSABLE_SECKEY);
+    if (err == 0)
+        err = check_parts(&p);
     if (err != 0)
         return err;
     s = gpgrt_calloc(1, sizeof *s);
@@ -330,6 +346,53 @@ gpg_error_t gpg_secret_sign(struct gpg_secret *s, const struct tosign *t, enum g
 
 /* --- decrypting --------------------------------------------------------------------------------------------------------------- */
 
+/* The sender's point. Old programs sent x alone, as a number that lost its leading zeros. */
+static gpg_error_t put_point(const struct gpg_secret *s, struct rd list, struct buf *out)
+{
+    bool x25519 = s->curve != NULL && strcmp(s->curve, "Curve25519") == 0;
+    struct buf point = BUF_INIT;
+    struct rd items, e;
+    gpg_error_t err = canon_enter(list, &items);
+
+    if (err == 0)
+        err = canon_next(&items, NULL, NULL);
+    if (err == 0)
+        err = canon_value(items, "e", &e);
+    if (err == 0 && s->curve == NULL)
+        err = gpg_error(GPG_ERR_UNKNOWN_CURVE);
+    if (err == 0 && x25519 && e.n <= 32) {
+        buf_put_u8(&point, 0x40);
+        for (size_t i = e.n; i < 32; i++)
+            buf_put_u8(&point, 0);
+    }
+    if (err == 0) {
+        buf_put_rd(&point, e);
+        err = buf_err(&point);
+    }
+    if (err == 0 && gpg_point_check(s->curve, s->nbits, buf_rd(&point)) != 0)
+        err = gpg_error(GPG_ERR_INV_OBJ);
+    if (err == 0) {
+        buf_printf(out, "(4:ecdh");
+        canon_put_pair(out, "e", buf_rd(&point));
+        buf_put_u8(out, ')');
+    }
+    buf_free(&point);
+    return err;
+}
+
+static gpg_error_t put_numbers(struct rd list, struct buf *out)
+{
+    struct rd items;
+    gpg_error_t err = canon_enter(list, &items);
+
+    if (err == 0)
+        err = canon_next(&items, NULL, NULL);
+    if (err == 0)
+        err = gpg_key_check_size(items);
+    buf_put_rd(out, list);
+    return err;
+}
+
 /* (enc-val ALGO) without the flags that gpgsm puts before it: libgcrypt would unpad. */
 static gpg_error_t plain_enc_val(const struct gpg_secret *s, struct rd enc_val, struct buf *out)
 {
@@ -340,20 +403,17 @@ static gpg_error_t plain_enc_val(const struct gpg_secret *s, struct rd enc_val, 
         err = canon_next(&inside, NULL, &name);
     if (err != 0 || name.p == NULL || !rd_is(name, "enc-val"))
         return gpg_error(GPG_ERR_INV_SEXP);
-    while (inside.n > 0) {
+    do {
         if (canon_next(&inside, &list, NULL) != 0 || canon_atom(list, 0, &name) != 0)
             return gpg_error(GPG_ERR_INV_SEXP);
-        if (rd_is(name, "flags"))
-            continue;
-        if (gpg_algo_find(name) != s->algo)
-            return gpg_error(GPG_ERR_INV_OBJ);
-        buf_put_u8(out, '(');
-        canon_put_name(out, "enc-val");
-        buf_put_rd(out, list);
-        buf_put_u8(out, ')');
-        return buf_err(out);
-    }
-    return gpg_error(GPG_ERR_INV_SEXP);
+    } while (rd_is(name, "flags"));
+    if (gpg_algo_find(name) != s->algo)
+        return gpg_error(GPG_ERR_INV_OBJ);
+    buf_put_u8(out, '(');
+    canon_put_name(out, "enc-val");
+    err = s->algo->curve ? put_point(s, list, out) : put_numbers(list, out);
+    buf_put_u8(out, ')');
+    return err != 0 ? err : buf_err(out);
 }
 
 gpg_error_t gpg_secret_decrypt(struct gpg_secret *s, struct rd enc_val, struct buf *result)

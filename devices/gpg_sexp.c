@@ -5,7 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define MAX_DEPTH 64
+#define MAX_DEPTH  64
+#define MAX_NUMBER 2048u /* octets: no key is larger, and nobody would wait for it */
 
 /* --- reading ---------------------------------------------------------------------------------------------------------- */
 
@@ -332,6 +333,25 @@ static bool is_secret(const struct gpg_key_parts *p, struct rd name)
     }
 }
 
+/* Where a list of parameters had lists in it, libgcrypt, which looks for a parameter at any depth, could find another one than
+ * was looked at here. */
+static bool is_flat(struct rd list)
+{
+    struct rd items, atom = list;
+
+    if (canon_enter(list, &items) != 0)
+        return false;
+    while (items.n > 0 && atom.p != NULL)
+        if (canon_next(&items, NULL, &atom) != 0)
+            return false;
+    return atom.p != NULL;
+}
+
+static bool is_form_word(struct rd name)
+{
+    return rd_is(name, "protected") || rd_is(name, "shadowed");
+}
+
 /* Grows VIEW over the adjacent WHOLE. */
 static void extend(struct rd *view, struct rd whole)
 {
@@ -354,6 +374,8 @@ static gpg_error_t split_list(struct rd items, struct gpg_key_parts *p)
         if (err != 0)
             return err;
         if (name.p != NULL || canon_atom(whole, 0, &name) != 0)
+            return gpg_error(GPG_ERR_BAD_SECKEY);
+        if (is_form_word(name) ? !is_secret(p, name) : !is_flat(whole))
             return gpg_error(GPG_ERR_BAD_SECKEY);
         if (!is_secret(p, name))
             extend(p->secret.p == NULL ? &p->pub : &p->behind, whole);
@@ -439,11 +461,90 @@ gpg_error_t gpg_key_public(const struct gpg_key_parts *p, struct buf *out)
     return err != 0 ? err : buf_err(out);
 }
 
+/* libgcrypt (1.10) ends the process over a compressed point that is too long for its curve, and writes behind its buffer
+ * over one of Curve25519 or X448 that is too short. */
+gpg_error_t gpg_point_check(const char *curve, unsigned nbits, struct rd q)
+{
+    static const struct {
+        const char *curve;
+        size_t octets;
+    } native[] = {{"Ed25519", 32}, {"Curve25519", 32}, {"Ed448", 57}, {"X448", 56}};
+    size_t n = (nbits + 7) / 8;
+
+    for (size_t i = 0; i < sizeof native / sizeof native[0]; i++)
+        if (strcmp(curve, native[i].curve) == 0) {
+            n = native[i].octets;
+            return q.n == n || (q.n == n + 1 && q.p[0] == 0x40) ? 0 : gpg_error(GPG_ERR_BAD_PUBKEY);
+        }
+    if ((q.n == 1 + 2 * n && q.p[0] == 4) ||
+        (q.n == 1 + n && (q.p[0] == 2 || q.p[0] == 3)))
+        return 0;
+    return gpg_error(GPG_ERR_BAD_PUBKEY);
+}
+
+static gpg_error_t check_point(struct rd items)
+{
+    const char *curve;
+    unsigned nbits = 0;
+    gcry_sexp_t s = NULL;
+    struct rd v;
+    gpg_error_t err = canon_value(items, "curve", &v);
+
+    if (err == 0)
+        err = gcry_sexp_build(&s, NULL, "(public-key(ecc(curve %b)))", (int)v.n, v.p);
+    if (err == 0)
+        err = canon_value(items, "q", &v);
+    if (err == 0) {
+        curve = gcry_pk_get_curve(s, 0, &nbits);
+        err = curve != NULL ? gpg_point_check(curve, nbits, v) : gpg_error(GPG_ERR_UNKNOWN_CURVE);
+    }
+    gcry_sexp_release(s);
+    return err;
+}
+
+gpg_error_t gpg_key_check_size(struct rd params)
+{
+    while (params.n > 0) {
+        struct rd list, v;
+
+        if (canon_next(&params, &list, NULL) != 0 || canon_atom(list, 1, &v) != 0)
+            return gpg_error(GPG_ERR_INV_SEXP);
+        if (rd_magnitude(v).n > MAX_NUMBER)
+            return gpg_error(GPG_ERR_TOO_LARGE);
+    }
+    return 0;
+}
+
+static gpg_error_t check_public(struct rd public_key)
+{
+    struct rd inside, list, items, name;
+    const struct gpg_algo *algo;
+    gpg_error_t err = canon_enter(public_key, &inside);
+
+    if (err == 0)
+        err = canon_next(&inside, NULL, NULL);
+    if (err == 0)
+        err = canon_next(&inside, &list, NULL);
+    if (err == 0)
+        err = canon_enter(list, &items);
+    if (err == 0)
+        err = canon_next(&items, NULL, &name);
+    if (err != 0)
+        return err;
+    algo = name.p != NULL ? gpg_algo_find(name) : NULL;
+    if (algo == NULL)
+        return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
+    err = gpg_key_check_size(items);
+    return err == 0 && algo->curve ? check_point(items) : err;
+}
+
 gpg_error_t gpg_key_grip(struct rd public_key, uint8_t grip[20])
 {
     gcry_sexp_t s = NULL;
-    gpg_error_t err = gcry_sexp_sscan(&s, NULL, (const char *)public_key.p, public_key.n);
+    gpg_error_t err = check_public(public_key);
 
+    if (err == 0)
+        err = gcry_sexp_sscan(&s, NULL, (const char *)public_key.p, public_key.n);
     if (err == 0 && gcry_pk_get_keygrip(s, grip) == NULL)
         err = gpg_error(GPG_ERR_BAD_PUBKEY);
     gcry_sexp_release(s);

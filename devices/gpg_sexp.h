@@ -67,6 +67,11 @@ gpg_error_t gpg_key_split(struct rd key, struct gpg_key_parts *out);
 void gpg_key_join(struct buf *b, const char *form, const struct gpg_key_parts *p);
 /* (public-key ..) of it, canonical, appended to OUT. */
 gpg_error_t gpg_key_public(const struct gpg_key_parts *p, struct buf *out);
+/* GPG_ERR_BAD_PUBKEY, GPG_ERR_UNKNOWN_CURVE, GPG_ERR_TOO_LARGE: numbers that libgcrypt must not be given, too. */
 gpg_error_t gpg_key_grip(struct rd public_key, uint8_t grip[20]);
+/* May libgcrypt be given Q as a point of its CURVE? GPG_ERR_BAD_PUBKEY. */
+gpg_error_t gpg_point_check(const char *curve, unsigned nbits, struct rd q);
+/* GPG_ERR_TOO_LARGE: a parameter of more than 16384 bits is among PARAMS. */
+gpg_error_t gpg_key_check_size(struct rd params);
 
 #endif

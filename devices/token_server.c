@@ -42,30 +42,44 @@ struct channel {
 
 /* --- to the broker ---------------------------------------------------------------------------------------------------- */
 
-/* What is longer than a line comes in parts: a key of 4096 bits takes several. */
-static gpg_error_t send_line(struct channel *c, const char *keyword, const char *text)
+/* A line that is too long for Assuan goes in parts, none of which begins with a blank, as that would be lost. */
+static gpg_error_t write_parts(struct channel *c, const char *line)
 {
-    const size_t room = MAX_STATUS - strlen(keyword) - 1;
-    size_t n = strlen(text);
+    static const size_t room = MAX_STATUS - sizeof TOKEN_STATUS_MORE;
     gpg_error_t err = 0;
 
-    if (n > MAX_LONG_STATUS)
-        return gpg_error(GPG_ERR_TOO_LARGE);
-    for (; err == 0 && n > room; n -= PART, text += PART) {
-        char part[PART + 1];
+    while (strlen(line) > room && err == 0) {
+        char part[MAX_STATUS];
+        size_t n = room;
 
-        memcpy(part, text, PART);
-        part[PART] = '\0';
-        err = assuan_write_status(c->ctx, TOKEN_STATUS_PART, part);
+        while (n > 1 && line[n] == ' ')
+            n--;
+        memcpy(part, line, n);
+        part[n] = '\0';
+        err = assuan_write_status(c->ctx, TOKEN_STATUS_MORE, part);
+        line += n;
     }
-    return err != 0 ? err : assuan_write_status(c->ctx, keyword, text);
+    return err == 0 ? assuan_write_status(c->ctx, TOKEN_STATUS_LAST, line) : err;
+}
+
+static gpg_error_t write_status(struct channel *c, const char *keyword, const char *fields)
+{
+    struct buf whole = BUF_INIT;
+    gpg_error_t err;
+
+    if (strlen(keyword) + 1 + strlen(fields) <= MAX_STATUS)
+        return assuan_write_status(c->ctx, keyword, fields);
+    buf_printf(&whole, "%s %s", keyword, fields);
+    err = buf_cstr(&whole) != NULL ? write_parts(c, buf_cstr(&whole)) : gpg_error(GPG_ERR_ENOMEM);
+    buf_free(&whole);
+    return err;
 }
 
 static gpg_error_t send_status(struct channel *c, const char *keyword, struct buf *fields)
 {
     const char *text = buf_cstr(fields);
 
-    return text != NULL ? send_line(c, keyword, text) : gpg_error(GPG_ERR_ENOMEM);
+    return text != NULL ? write_status(c, keyword, text) : gpg_error(GPG_ERR_ENOMEM);
 }
 
 static gpg_error_t inquire(struct channel *c, const char *line, size_t max, bool secret,
@@ -150,7 +164,7 @@ static gpg_error_t ask_pin(void *arg, const struct pin_request *q, struct buf *p
 
 static gpg_error_t tell_other(void *arg, const char *keyword, const char *fields)
 {
-    return send_line(arg, keyword, fields);
+    return write_status(arg, keyword, fields);
 }
 
 static void tell_touch(void *arg, bool waiting)
@@ -346,12 +360,7 @@ static gpg_error_t cmd_learn(assuan_context_t ctx, char *line)
         if (blank == NULL)
             continue;
         *blank = '\0';
-        err = send_line(c, l, blank + 1);
-        if (gpg_err_code(err) == GPG_ERR_TOO_LARGE) {
-            gpgrt_log_error("a line is left out, too long for the protocol: %s %.40s..\n", l,
-                            blank + 1);
-            err = 0;
-        }
+        err = write_status(c, l, blank + 1);
     }
     gpgrt_free(text);
 out:

@@ -114,6 +114,7 @@
  *   PART TEXT               the beginning of the next status line's text, which is longer than a line: at most 16 KiB in all
  *   ATTR name=K text=T      "S K T" as scdaemon writes it, its escapes included
  *   PROGRESS what=W char=C cur=N total=N
+ *   MORE part, LAST part    of one status line, keyword and all, that is too long for Assuan
  *   SHOWN [pin=typed|cached|device] [touch=1] [flags=N counter=N]
  *                           what was shown for this operation; touch=1 only if the token enforced one just now; pin=device:
  *                           the token itself verified the person. flags, counter: what a security key signed with it
@@ -160,6 +161,9 @@
 #define TOKEN_STATUS_STORED "STORED"
 #define TOKEN_STATUS_NONCE  "NONCE"
 #define TOKEN_STATUS_ATTR   "ATTR"
+/* A long line's parts, of any verb. */
+#define TOKEN_STATUS_MORE "MORE"
+#define TOKEN_STATUS_LAST "LAST"
 
 /* Lines of watch-pcsc on descriptor 3, LF-ended, fields as above:
  *   "SERVICE up=1"  "SERVICE up=0"            pcscd answers / is gone (every reader is then lost, not pulled)

@@ -15,7 +15,7 @@ static inline void fuzz_init(void)
         return;
     done = 1;
     (void)gcry_check_version(NULL);
-    gcry_control(GCRYCTL_INIT_SECMEM, 65536, 0);
+    gcry_control(GCRYCTL_INIT_SECMEM, 1048576, 0);
     gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, 524288, 0);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
 }

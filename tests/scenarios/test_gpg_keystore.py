@@ -103,10 +103,10 @@ class KeyStore(unittest.TestCase):
 
     def test_own_keys_work_with_the_stock_agent(self):
         """Keys of every kind, made here: the stock agent opens them, changes their passphrase, and they are opened here again."""
+        stock = self.stock()
         for kind in KINDS:
             with self.subTest(kind):
                 grip = self.generate(kind)
-                stock = self.stock()
                 stock.ask(f"KEYINFO {grip}")
                 self.assertEqual(stock.status, [f"KEYINFO {grip} D - - - P - - -"])
                 if kind != "cv25519":
@@ -116,15 +116,12 @@ class KeyStore(unittest.TestCase):
                     self.assertEqual(e.exception.code, GPG_ERR_BAD_PASSPHRASE)
                     self.assertTrue(stock.sign(grip).startswith(b"(7:sig-val("))
                 stock.ask(f"PASSWD {grip}", PASSPHRASE=PASS, NEW_PASSPHRASE=b"second")
-                stock.close()
                 self.token.ask(f"PASSWD key={grip} pin-age=-1", PASSPHRASE=[b"second", b"third"])
                 self.assertEqual([a.split()[2] for a in self.token.asked], ["why=old", "why=new"])
-                stock = self.stock()
                 stock.ask("RELOADAGENT")
                 if kind != "cv25519":
                     self.assertTrue(stock.sign(grip, b"third").startswith(b"(7:sig-val("))
                 stock.ask(f"PASSWD {grip}", PASSPHRASE=b"third", NEW_PASSPHRASE=b"")
-                stock.close()
                 self.assertEqual(self.keys()[grip]["pin"], "none")
                 if kind != "cv25519":
                     self.assertTrue(self.sign(grip).startswith(b"(7:sig-val("))

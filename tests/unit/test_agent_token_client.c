@@ -157,7 +157,7 @@ static void *fake_channel(void *arg)
     while (hear(in, line)) {
         if (strncmp(line, "LEARN", 5) == 0) {
             say(fd, "S TOKEN kind=yubikey serial=1 name=yubikey-1 label=YubiKey%201 tries=3/0/3\n"
-                    "S KEY id=aut pub=00\nS KEY id=sig pub=01\nOK\n");
+                    "S KEY id=aut pub=00\nS MORE KEY id=s\nS MORE ig pub\nS LAST =01\nOK\n");
         } else if (strncmp(line, "SIGN", 4) == 0) {
             fake_sign(in, fd, channel, line);
         } else if (strncmp(line, "ADDKEY", 6) == 0) {

@@ -267,12 +267,38 @@ START_TEST(hostile_keys_are_refused)
         "(11:private-key((3:rsa)))",
         "(10:public-key(3:rsa(1:n1:a)(1:e1:b)))",
         "((1:a))",
+        "(11:private-key(3:ecc(5:curve1:x(1:q1:y))(1:q1:z)(1:d1:w)))",
+        "(11:private-key(3:ecc(5:curve1:x)(1:q1:z)(1:d1:w)(9:protected1:a)))",
         "(21:protected-private-key(3:rsa(1:n1:a)(1:e1:b)(9:protected1:a)(9:protected1:b)))",
     };
     struct gpg_key_parts p;
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         ck_assert_msg(gpg_key_split(rd_str(keys[i]), &p) != 0, "%s", keys[i]);
+}
+END_TEST
+
+/* libgcrypt itself would end the process over some of these. */
+START_TEST(points_that_are_none_are_refused)
+{
+    static const struct {
+        const char *curve;
+        size_t n;
+    } cases[] = {{"NIST P-256", 34}, {"NIST P-256", 66}, {"NIST P-521", 68}, {"Curve25519", 35},
+                 {"X448", 58},       {"X448", 5},        {"Curve25519", 5},
+                 {"Ed25519", 66},       {"secp256k1", 64},  {"no curve", 33}};
+    uint8_t grip[20], q[140] = {2};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf pub = BUF_INIT;
+
+        buf_printf(&pub, "(10:public-key(3:ecc");
+        canon_put_pair(&pub, "curve", rd_str(cases[i].curve));
+        canon_put_pair(&pub, "q", rd_of(q, cases[i].n));
+        buf_printf(&pub, "))");
+        ck_assert(gpg_key_grip(buf_rd(&pub), grip) != 0);
+        buf_free(&pub);
+    }
 }
 END_TEST
 
@@ -643,6 +669,7 @@ static void add(TCase *tc)
     tcase_add_test(tc, a_bare_key_with_an_attribute_becomes_extended);
     tcase_add_test(tc, broken_files_are_refused);
     tcase_add_test(tc, hostile_keys_are_refused);
+    tcase_add_test(tc, points_that_are_none_are_refused);
     tcase_add_loop_test(tc, keys_of_stock_agents_are_opened, 0, 5);
     tcase_add_loop_test(tc, wrong_passphrases, 0, 5);
     tcase_add_loop_test(tc, changed_octets_are_found, 0, 5);

@@ -149,8 +149,6 @@ static gpg_error_t status(void *arg, const char *keyword, const char *fields)
 {
     struct person *p = arg;
 
-    if (strlen(fields) > 990)
-        return gpg_error(GPG_ERR_TOO_LARGE);
     buf_printf(&p->lines, "%s %s\n", keyword, fields);
     return 0;
 }
@@ -533,6 +531,36 @@ START_TEST(decryption)
 }
 END_TEST
 
+/* A sender's point that is none reaches no arithmetic; one that lost its zeros is made whole. */
+START_TEST(points_of_any_length)
+{
+    static const char *const grips[] = {P256, CV};
+    struct driver_io io = io_for(&me);
+
+    put_all();
+    me.answers[0] = PASS;
+    for (size_t g = 0; g < 2; g++)
+        for (size_t n = 1; n < 140; n++) {
+            struct driver_op op = {.key_id = grips[g], .args = "", .pin_age = -1, .io = &io};
+            struct buf data = BUF_INIT, result = BUF_INIT_SECURE;
+            uint8_t point[140] = {2};
+            bool good = g == 1 && n <= 32;
+
+            memset(point + 1, 9, sizeof point - 1);
+            buf_printf(&data, "(7:enc-val(5:flags5:pkcs1)(4:ecdh(1:s1:x)");
+            canon_put_pair(&data, "e", rd_of(point, n));
+            buf_printf(&data, "))");
+            op.input.data = buf_rd(&data);
+            gpg_error_t err = driver_gpg.decrypt(state, &op, &result);
+
+            ck_assert_msg((err == 0) == good || (g == 0 && n == 33), "%zu: %s", n, gpg_strerror(err));
+            buf_free(&data);
+            buf_free(&result);
+        }
+    ck_assert_uint_eq(me.asked, 1);
+}
+END_TEST
+
 START_TEST(wrong_passphrases)
 {
     put_all();
@@ -738,15 +766,13 @@ START_TEST(every_kind_is_made_and_works)
     ck_assert_ptr_nonnull(nonce);
     lines = learned();
     line = line_of(lines, "KEY ");
-    if (_i != 11) { /* a line's length ends before such a key */
-        ck_field(line, "id", grip);
-        ck_field(line, "pin", "need");
-        ck_field(line, "created", "1700000000");
-        ck_field(line, "caps",
-                 _i == 12 || _i == 13 || _i == 14 ? "e"
-                 : _i == 1 || _i >= 9             ? "s"
-                                                  : "se");
-    }
+    ck_field(line, "id", grip);
+    ck_field(line, "pin", "need");
+    ck_field(line, "created", "1700000000");
+    ck_field(line, "caps",
+             _i == 12 || _i == 13 || _i == 14 ? "e"
+             : _i == 1 || _i >= 9             ? "s"
+                                              : "se");
     gpgrt_free(line);
     gpgrt_free(lines);
     pub = public_of(grip);
@@ -1473,6 +1499,7 @@ static void add(TCase *tc)
     tcase_add_test(tc, what_others_could_write_is_refused);
     tcase_add_test(tc, signatures_hold);
     tcase_add_test(tc, decryption);
+    tcase_add_test(tc, points_of_any_length);
     tcase_add_test(tc, wrong_passphrases);
     tcase_add_test(tc, how_long_a_passphrase_serves);
     tcase_add_test(tc, a_passphrase_ends);

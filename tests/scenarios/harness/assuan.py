@@ -60,7 +60,7 @@ class Assuan:
         """The command's data; status lines are in self.status, inquiries in self.asked. ANSWERS: by keyword, a value or a list of
         values in their order; None cancels, as does what is not there."""
         self.status, self.asked = [], []
-        got = b""
+        got, long = b"", b""
         self.send(command.encode() if isinstance(command, str) else command)
         while True:
             line = self.line()
@@ -68,7 +68,12 @@ class Assuan:
                 return got
             if line.startswith(b"ERR"):
                 raise AssuanError(line)
-            if line.startswith(b"S "):
+            if line.startswith(b"S MORE "):
+                long += line[7:]
+            elif line.startswith(b"S LAST "):
+                self.status.append((long + line[7:]).decode(errors="replace"))
+                long = b""
+            elif line.startswith(b"S "):
                 self.status.append(line[2:].decode(errors="replace"))
             elif line.startswith(b"D "):
                 got += unescape(line[2:])
