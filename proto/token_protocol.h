@@ -111,7 +111,6 @@
  *   STORED key=G state=clear|protected|shadowed|unknown [pub=BASE64] [cached=1] [serial=HEX ref=R (first Token)] [label=L]
  *         [comment=C] [ssh=N: place in the list] [ssh-disabled=1] [ssh-ttl=N] [confirm=yes|restricted|ssh] [prompt=no] [remote-list=1]
  *   NONCE [cache=HEX] [passwd=HEX]   names a passphrase for this while
- *   PART TEXT               the beginning of the next status line's text, which is longer than a line: at most 16 KiB in all
  *   ATTR name=K text=T      "S K T" as scdaemon writes it, its escapes included
  *   PROGRESS what=W char=C cur=N total=N
  *   MORE part, LAST part    of one status line, keyword and all, that is too long for Assuan
@@ -157,7 +156,6 @@
 #define TOKEN_VERB_APDU      "APDU"
 #define TOKEN_VERB_RANDOM    "RANDOM"
 /* Status lines of theirs. */
-#define TOKEN_STATUS_PART   "PART"
 #define TOKEN_STATUS_STORED "STORED"
 #define TOKEN_STATUS_NONCE  "NONCE"
 #define TOKEN_STATUS_ATTR   "ATTR"
