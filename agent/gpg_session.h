@@ -97,7 +97,7 @@ gpg_error_t gpg_map_error(struct gpg_session *s, gpg_error_t err, bool from_card
 gpg_error_t gpg_store(struct agent *a, struct token **out);
 /* One key file as the store tells of it; grip in upper case. Views into the struct's own line. */
 struct gpg_stored {
-    enum { STORED_UNKNOWN, STORED_CLEAR, STORED_PROTECTED, STORED_SHADOWED } state;
+    enum stored_state { STORED_UNKNOWN, STORED_CLEAR, STORED_PROTECTED, STORED_SHADOWED } state;
     char *grip, *serial, *ref, *label, *comment;
     struct buf pub; /* canonical public-key */
     bool cached, prompt, ssh_disabled, remote_list;

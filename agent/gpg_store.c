@@ -56,11 +56,11 @@ void gpg_stored_clear(struct gpg_stored *k)
     *k = (struct gpg_stored){0};
 }
 
-static int state_of(const char *word)
+static enum stored_state state_of(const char *word)
 {
     static const struct {
         const char *word;
-        int state;
+        enum stored_state state;
     } states[] = {
         {"clear", STORED_CLEAR}, {"protected", STORED_PROTECTED}, {"shadowed", STORED_SHADOWED}};
 

@@ -1,5 +1,5 @@
 /* The inside of the SCD commands of gpg-agent's protocol: what scdaemon would answer (ref: GnuPG's scdaemon), shared by the files
- * that answer them: scd_session.c (dispatch, selection, lock), scd_info.c, scd_attr.c (what is on the card), scd_key.c (what its keys
+ * that answer them: scd_session.c (dispatch, selection, lock), scd_info.c, scd_learn.c and scd_attr.c (what is on the card), scd_key.c (what its keys
  * do), scd_admin.c (PINs, new keys), scd_apdu.c and scd_factory.c (raw commands). What a connection selects is its own: the cards and
  * other connections know nothing of it. */
 #ifndef LATCHKEY_AGENT_SCD_H
@@ -27,8 +27,8 @@ struct scd_command {
                        char *line); /* LINE: its own copy, without leading blanks */
 };
 /* Ended by one without a name. */
-extern const struct scd_command scd_session_commands[], scd_info_commands[], scd_attr_commands[],
-    scd_key_commands[], scd_admin_commands[], scd_apdu_commands[];
+extern const struct scd_command scd_session_commands[], scd_info_commands[], scd_learn_commands[],
+    scd_attr_commands[], scd_key_commands[], scd_admin_commands[], scd_apdu_commands[];
 
 /* The error with TEXT (may be NULL) for the client, source SCD. */
 gpg_error_t scd_fail(struct gpg_session *s, gpg_err_code_t code, const char *text);
@@ -88,7 +88,7 @@ void scd_change_clear(struct scd_change *g);
 /* Wraps the private key SEXP (canonical; secure) under a fresh key: G's wrapkey and wrapped. */
 gpg_error_t scd_change_wrap(struct scd_change *g, struct rd sexp);
 
-/* --- scd_card.c: keys */
+/* --- scd_slot.c */
 struct scd_key {
     struct scd_card card;
     const char *slot, *ref; /* "sig", "OPENPGP.1" */
@@ -124,7 +124,10 @@ const char *scd_slot_text(const char *slot);
 /* A line for dialogs: the key in K's place is lost. New string; NULL: there is none. */
 char *scd_lost_key(const struct scd_key *k);
 
-/* --- scd_attr.c: ATTR lines of a card process (LEARN, GETATTR) told the client as status lines: all but those for which SKIP (may be
+/* --- scd_learn.c */
+/* NAME, and TEXT if there is one, are such as scdaemon prints. */
+bool scd_is_attribute(const char *name, const char *text);
+/* ATTR lines of a card process (LEARN, GETATTR) told the client as status lines: all but those for which SKIP (may be
  * NULL) says so. */
 gpg_error_t scd_pass_attributes(struct gpg_session *s, struct rd lines,
                                 bool (*skip)(const char *name));

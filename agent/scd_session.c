@@ -5,9 +5,9 @@
 #include <string.h>
 #include <strings.h>
 
-static const struct scd_command *const tables[] = {scd_session_commands, scd_info_commands,
-                                                   scd_attr_commands,    scd_key_commands,
-                                                   scd_admin_commands,   scd_apdu_commands};
+static const struct scd_command *const tables[] = {
+    scd_session_commands, scd_info_commands,  scd_learn_commands, scd_attr_commands,
+    scd_key_commands,     scd_admin_commands, scd_apdu_commands};
 #define TABLES (sizeof tables / sizeof tables[0])
 
 /* --- a connection's state --------------------------------------------------------------------------------------------------------- */

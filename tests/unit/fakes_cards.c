@@ -99,9 +99,9 @@ void cards_new(void)
     MUST(waits_new(&cards.agent.waits) == 0);
     MUST(scd_lock_new(&lock) == 0);
     cards.agent.gpg = (struct gpg *)&cards;
-    cards_key(0, "sig", "(genkey(ecc(curve Ed25519)(flags eddsa)))");
-    cards_key(0, "dec", "(genkey(ecc(curve Curve25519)(flags djb-tweak)))");
-    cards_key(0, "aut", "(genkey(ecc(curve \"NIST P-256\")))");
+    cards_key(0, "sig", "(genkey(ecc(curve Ed25519)(flags eddsa transient-key)))");
+    cards_key(0, "dec", "(genkey(ecc(curve Curve25519)(flags djb-tweak transient-key)))");
+    cards_key(0, "aut", "(genkey(ecc(curve \"NIST P-256\")(flags transient-key)))");
 }
 
 void cards_free(void)
