@@ -49,7 +49,7 @@ static gpg_error_t check_parts(const struct gpg_key_parts *p)
     if (err == 0)
         err = gpg_key_grip(buf_rd(&pub), grip);
     if (err == 0)
-        err = gpg_key_check_size(p->secret);
+        err = gpg_number_check(p->secret, !p->algo->curve);
     buf_free(&pub);
     return err;
 }
@@ -388,7 +388,7 @@ static gpg_error_t put_numbers(struct rd list, struct buf *out)
     if (err == 0)
         err = canon_next(&items, NULL, NULL);
     if (err == 0)
-        err = gpg_key_check_size(items);
+        err = gpg_number_check(items, false);
     buf_put_rd(out, list);
     return err;
 }

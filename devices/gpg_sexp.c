@@ -476,8 +476,7 @@ gpg_error_t gpg_point_check(const char *curve, unsigned nbits, struct rd q)
             n = native[i].octets;
             return q.n == n || (q.n == n + 1 && q.p[0] == 0x40) ? 0 : gpg_error(GPG_ERR_BAD_PUBKEY);
         }
-    if ((q.n == 1 + 2 * n && q.p[0] == 4) ||
-        (q.n == 1 + n && (q.p[0] == 2 || q.p[0] == 3)))
+    if ((q.n == 1 + 2 * n && q.p[0] == 4) || (q.n == 1 + n && (q.p[0] == 2 || q.p[0] == 3)))
         return 0;
     return gpg_error(GPG_ERR_BAD_PUBKEY);
 }
@@ -502,15 +501,22 @@ static gpg_error_t check_point(struct rd items)
     return err;
 }
 
-gpg_error_t gpg_key_check_size(struct rd params)
+gpg_error_t gpg_number_check(struct rd params, bool of_key)
 {
     while (params.n > 0) {
-        struct rd list, v;
+        struct rd list, name, v;
+        bool prime;
 
-        if (canon_next(&params, &list, NULL) != 0 || canon_atom(list, 1, &v) != 0)
+        if (canon_next(&params, &list, NULL) != 0 || canon_atom(list, 0, &name) != 0 ||
+            canon_atom(list, 1, &v) != 0)
             return gpg_error(GPG_ERR_INV_SEXP);
-        if (rd_magnitude(v).n > MAX_NUMBER)
+        v = rd_magnitude(v);
+        if (v.n > MAX_NUMBER)
             return gpg_error(GPG_ERR_TOO_LARGE);
+        prime = name.n == 1 && strchr("npq", name.p[0]) != NULL;
+        if (of_key &&
+            (v.n == 0 || (prime && ((v.p[v.n - 1] & 1) == 0 || (v.n == 1 && v.p[0] == 1)))))
+            return gpg_error(GPG_ERR_BAD_MPI);
     }
     return 0;
 }
@@ -534,8 +540,7 @@ static gpg_error_t check_public(struct rd public_key)
     algo = name.p != NULL ? gpg_algo_find(name) : NULL;
     if (algo == NULL)
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
-    err = gpg_key_check_size(items);
-    return err == 0 && algo->curve ? check_point(items) : err;
+    return algo->curve ? check_point(items) : gpg_number_check(items, true);
 }
 
 gpg_error_t gpg_key_grip(struct rd public_key, uint8_t grip[20])

@@ -71,7 +71,8 @@ gpg_error_t gpg_key_public(const struct gpg_key_parts *p, struct buf *out);
 gpg_error_t gpg_key_grip(struct rd public_key, uint8_t grip[20]);
 /* May libgcrypt be given Q as a point of its CURVE? GPG_ERR_BAD_PUBKEY. */
 gpg_error_t gpg_point_check(const char *curve, unsigned nbits, struct rd q);
-/* GPG_ERR_TOO_LARGE: a parameter of more than 16384 bits is among PARAMS. */
-gpg_error_t gpg_key_check_size(struct rd params);
+/* May libgcrypt be given PARAMS, numbers each with its name? GPG_ERR_TOO_LARGE: one has more than 16384 bits. OF_KEY: those of RSA,
+ * DSA or Elgamal; GPG_ERR_BAD_MPI: 0, or 1 or an even one in a prime's place. */
+gpg_error_t gpg_number_check(struct rd params, bool of_key);
 
 #endif

@@ -285,8 +285,8 @@ START_TEST(points_that_are_none_are_refused)
         const char *curve;
         size_t n;
     } cases[] = {{"NIST P-256", 34}, {"NIST P-256", 66}, {"NIST P-521", 68}, {"Curve25519", 35},
-                 {"X448", 58},       {"X448", 5},        {"Curve25519", 5},
-                 {"Ed25519", 66},       {"secp256k1", 64},  {"no curve", 33}};
+                 {"X448", 58},       {"X448", 5},        {"Curve25519", 5},  {"Ed25519", 66},
+                 {"secp256k1", 64},  {"no curve", 33}};
     uint8_t grip[20], q[140] = {2};
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -553,7 +553,8 @@ START_TEST(points_of_any_length)
             op.input.data = buf_rd(&data);
             gpg_error_t err = driver_gpg.decrypt(state, &op, &result);
 
-            ck_assert_msg((err == 0) == good || (g == 0 && n == 33), "%zu: %s", n, gpg_strerror(err));
+            ck_assert_msg((err == 0) == good || (g == 0 && n == 33), "%zu: %s", n,
+                          gpg_strerror(err));
             buf_free(&data);
             buf_free(&result);
         }
