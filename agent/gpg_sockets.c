@@ -16,8 +16,7 @@
 
 /* --- the home directory ---------------------------------------------------------------------------------------------------- */
 
-/* As gpg makes it absolute: by the working directory, links and dots left as they are. */
-static char *absolute(const char *dir)
+char *gpg_absolute(const char *dir)
 {
     char *cwd, *path;
     size_t n;
@@ -42,11 +41,11 @@ static char *absolute(const char *dir)
 gpg_error_t gpg_home(const char *dir, char **home, bool *standard)
 {
     const char *env = getenv("GNUPGHOME");
-    char *own = absolute("~/.gnupg"), *path;
+    char *own = gpg_absolute("~/.gnupg"), *path;
 
     if (dir == NULL && env != NULL && env[0] != '\0')
         dir = env;
-    path = dir != NULL ? absolute(dir) : own != NULL ? gpgrt_strdup(own) : NULL;
+    path = dir != NULL ? gpg_absolute(dir) : own != NULL ? gpgrt_strdup(own) : NULL;
     if (own == NULL || path == NULL) {
         gpgrt_free(own);
         gpgrt_free(path);
