@@ -177,7 +177,7 @@ static char *expand(const char *text)
 
 gpg_error_t gpg_socket_redirect(char **path)
 {
-    static const char magic[] = "%Assuan%", field[] = "socket=";
+    static const char magic[] = "%Assuan%\n", field[] = "socket=";
     struct stat st;
     char *text, *line, *save = NULL, *target = NULL;
 
@@ -186,11 +186,10 @@ gpg_error_t gpg_socket_redirect(char **path)
     text = read_small(*path);
     if (text == NULL)
         return gpg_error(GPG_ERR_ASS_INV_VALUE);
-    line = strtok_r(text, "\n", &save);
-    if (line != NULL && strcmp(line, magic) == 0)
-        while ((line = strtok_r(NULL, "\n", &save)) != NULL && target == NULL)
-            if (strncmp(line, field, sizeof field - 1) == 0)
-                target = expand(line + sizeof field - 1);
+    line = strncmp(text, magic, sizeof magic - 1) == 0 ? strtok_r(text, "\n", &save) : NULL;
+    for (; line != NULL && target == NULL; line = strtok_r(NULL, "\n", &save))
+        if (strncmp(line, field, sizeof field - 1) == 0)
+            target = expand(line + sizeof field - 1);
     gpgrt_free(text);
     if (target == NULL || target[0] != '/') {
         gpgrt_free(target);
