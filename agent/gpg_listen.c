@@ -4,45 +4,45 @@
 
 #include <assuan.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A terminal is told although there is a log file. */
+static void complain(const struct gpg_options *o, const char *what, const char *why)
+{
+    gpgrt_log_error("%s: %s\n", what, why);
+    if (o->log_file != NULL)
+        fprintf(stderr, "gpg-agent: %s: %s\n", what, why);
+}
 
 /* --- paths ------------------------------------------------------------------------------------------------------------------- */
 
-/* DIR/NAME, or where a redirection there leads. */
-static gpg_error_t place(const char *dir, const char *name, char **out)
+/* *PATH: the path of a socket, a name in DIR, or NULL, which is FALLBACK. "none": there is none. Redirections are followed. */
+static gpg_error_t place(const struct gpg_options *o, const char *dir, const char *fallback,
+                         char **path)
 {
-    char *path = gpgrt_bsprintf("%s/%s", dir, name);
-    gpg_error_t err = path != NULL ? gpg_socket_redirect(&path) : gpg_error_from_syserror();
+    const char *name = *path != NULL ? *path : fallback;
+    char *whole;
+    gpg_error_t err;
 
-    if (err != 0) {
-        fprintf(stderr, "gpg-agent: %s: a redirection that leads nowhere: %s\n",
-                path != NULL ? path : name, gpg_strerror(err));
-        gpgrt_free(path);
-        return err;
-    }
-    gpgrt_free(*out);
-    *out = path;
-    return 0;
-}
-
-/* A name that the configuration gave: "none" (there is none), a path, or a name in DIR. */
-static gpg_error_t configured(const char *dir, const char *fallback, char **out)
-{
-    char *given = *out;
-    gpg_error_t err = 0;
-
-    if (given != NULL && strcmp(given, "none") == 0) {
-        gpgrt_free(given);
-        *out = NULL;
+    if (strcmp(name, "none") == 0) {
+        gpgrt_free(*path);
+        *path = NULL;
         return 0;
     }
-    if (given != NULL && given[0] == '/')
-        return gpg_socket_redirect(out);
-    *out = NULL;
-    err = place(dir, given != NULL ? given : fallback, out);
-    gpgrt_free(given);
+    whole = strchr(name, '/') != NULL ? gpg_absolute(name) : gpgrt_bsprintf("%s/%s", dir, name);
+    if (whole == NULL)
+        return gpg_error_from_syserror();
+    gpgrt_free(*path);
+    *path = whole;
+    err = gpg_socket_redirect(path);
+    if (err != 0)
+        complain(o, whole, "neither a socket nor a redirection to one");
     return err;
 }
 
@@ -52,14 +52,10 @@ gpg_error_t gpg_listen_paths(struct gpg_options *o, bool make)
     char *dir = NULL;
     gpg_error_t err = gpg_socket_dir(NULL, c->home, o->standard_home, make, &dir);
 
-    if (err != 0)
-        return err;
-    if ((err = place(dir, "S.gpg-agent", &c->socket)) != 0 ||
-        (err = configured(dir, "S.gpg-agent.extra", &c->extra_socket)) != 0 ||
-        (err = configured(dir, "S.gpg-agent.browser", &c->browser_socket)) != 0)
-        goto out;
-    err = place(dir, "S.gpg-agent.ssh", &c->ssh_socket);
-out:
+    if (err == 0 && (err = place(o, dir, "S.gpg-agent", &c->socket)) == 0 &&
+        (err = place(o, dir, "S.gpg-agent.extra", &c->extra_socket)) == 0 &&
+        (err = place(o, dir, "S.gpg-agent.browser", &c->browser_socket)) == 0)
+        err = place(o, dir, "S.gpg-agent.ssh", &c->ssh_socket);
     gpgrt_free(dir);
     return err;
 }
@@ -100,55 +96,107 @@ bool gpg_agent_answers(const char *path, long *pid)
 
 /* --- listening -------------------------------------------------------------------------------------------------------------------- */
 
-static gpg_error_t make_dir(const char *path)
+#define LOCK_TRIES   200
+#define LOCK_WAIT_NS 10000000
+
+/* As gpg-agent: only the standard home directory is made. And the folder for the keys, where others put some, too. */
+static gpg_error_t make_home(const struct gpg_options *o)
+{
+    const char *home = o->conf->home;
+    char *keys = gpgrt_bsprintf("%s/private-keys-v1.d", home);
+    gpg_error_t err = 0;
+
+    if (keys == NULL)
+        return gpg_error_from_syserror();
+    if ((o->standard_home && mkdir(home, 0700) != 0 && errno != EEXIST) ||
+        (mkdir(keys, 0700) != 0 && errno != EEXIST))
+        err = gpg_error_from_syserror();
+    gpgrt_free(keys);
+    return err;
+}
+
+/* Of two agents that start at once, one waits here and then finds the other. Whoever keeps the lock for longer than that is no
+ * agent that starts. */
+static int lock_home(const char *home)
+{
+    int fd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const struct timespec pause = {.tv_nsec = LOCK_WAIT_NS};
+
+    for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    return fd;
+}
+
+static void steal(const char *path)
 {
     struct stat st;
 
-    if (stat(path, &st) == 0)
-        return S_ISDIR(st.st_mode) ? 0 : gpg_error(GPG_ERR_ENOTDIR);
-    return mkdir(path, 0700) == 0 ? 0 : gpg_error_from_syserror();
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && unlink(path) == 0)
+        gpgrt_log_info("the socket %s is taken over, as --steal-socket says\n", path);
 }
 
-/* And the folder for the keys, where others put some, too. */
-static gpg_error_t make_home(const char *home)
+static gpg_error_t listen_at(struct server *s, const struct gpg_options *o, enum server_role role,
+                             const char *path)
 {
-    char *keys = gpgrt_bsprintf("%s/private-keys-v1.d", home);
-    gpg_error_t err = keys != NULL ? make_dir(home) : gpg_error_from_syserror();
+    gpg_error_t err;
 
-    if (err == 0)
-        err = make_dir(keys);
-    gpgrt_free(keys);
+    if (path == NULL)
+        return 0;
+    if (o->steal_socket)
+        steal(path);
+    err = server_listen(s, role, path);
+    if (err != 0 && gpg_err_code(err) != GPG_ERR_EADDRINUSE)
+        complain(
+            o, path,
+            gpg_err_code(err) == GPG_ERR_ENAMETOOLONG
+                ? "longer than the path of a socket can be: use a shorter home directory, or make "
+                  "its socket directory by gpgconf --create-socketdir"
+                : gpg_strerror(err));
     return err;
 }
 
 gpg_error_t gpg_listen(struct server *s, struct gpg_options *o, bool ssh)
 {
     const struct gpg_config *c = o->conf;
-    gpg_error_t err = make_home(c->home);
-    const char *path = c->home;
+    gpg_error_t err = make_home(o);
+    int lock;
 
-    if (err == 0)
-        err = gpg_listen_paths(o, true);
-    if (err == 0) {
-        const struct {
-            enum server_role role;
-            const char *path;
-        } sockets[] = {{SERVER_GPG, c->socket},
-                       {SERVER_GPG_EXTRA, c->extra_socket},
-                       {SERVER_GPG_BROWSER, c->browser_socket},
-                       {SERVER_SSH, ssh ? c->ssh_socket : NULL}};
-
-        for (size_t i = 0; i < sizeof sockets / sizeof sockets[0] && err == 0; i++) {
-            path = sockets[i].path;
-            if (path != NULL)
-                err = server_listen(s, sockets[i].role, path);
-        }
+    if (err != 0) {
+        complain(o, c->home, gpg_strerror(err));
+        return err;
     }
-    if (err != 0 && gpg_err_code(err) != GPG_ERR_EADDRINUSE)
-        fprintf(stderr, "gpg-agent: %s: %s\n", path != NULL ? path : "?",
-                gpg_err_code(err) == GPG_ERR_ENAMETOOLONG
-                    ? "longer than the path of a socket can be: use a shorter home directory, or "
-                      "make its socket directory with gpgconf --create-socketdir"
-                    : gpg_strerror(err));
+    lock = lock_home(c->home);
+    if ((err = gpg_listen_paths(o, true)) == 0 &&
+        (err = listen_at(s, o, SERVER_GPG, c->socket)) == 0 &&
+        (err = listen_at(s, o, SERVER_GPG_EXTRA, c->extra_socket)) == 0 &&
+        (err = listen_at(s, o, SERVER_GPG_BROWSER, c->browser_socket)) == 0 && ssh)
+        err = listen_at(s, o, SERVER_SSH, c->ssh_socket);
+    if (lock >= 0)
+        close(lock);
     return err;
+}
+
+gpg_error_t gpg_listen_only(struct gpg_options *o, char *const paths[SERVER_ROLES])
+{
+    struct gpg_config *c = o->conf;
+    const struct {
+        char **to;
+        const char *path;
+    } places[] = {{&c->socket, paths[SERVER_GPG]},
+                  {&c->extra_socket, paths[SERVER_GPG_EXTRA]},
+                  {&c->browser_socket, paths[SERVER_GPG_BROWSER]},
+                  {&c->ssh_socket, paths[SERVER_SSH]}};
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        char *copy = places[i].path != NULL ? gpgrt_strdup(places[i].path) : NULL;
+
+        if (copy == NULL && places[i].path != NULL)
+            return gpg_error_from_syserror();
+        gpgrt_free(*places[i].to);
+        *places[i].to = copy;
+    }
+    return 0;
 }

@@ -1,8 +1,9 @@
-/* gpg-agent's command line and gpg-agent.conf (gpg-agent(1)): one table for both. */
+/* gpg-agent's command line and gpg-agent.conf (gpg-agent(1)). */
 #ifndef LATCHKEY_AGENT_GPG_OPTIONS_H
 #define LATCHKEY_AGENT_GPG_OPTIONS_H
 
 #include "agent/gpg_config.h"
+#include "proto/buf.h"
 
 enum gpg_mode {
     GPG_PROBE,      /* no command: does an agent serve? */
@@ -20,33 +21,35 @@ enum gpg_mode {
 
 struct gpg_options {
     enum gpg_mode mode;
-    bool csh, sh, no_detach, steal_socket, check_own_socket, verbose, quiet, standard_home;
-    char *log_file;
-    char *conf_file;           /* read, or looked for; NULL: --no-options */
-    struct gpg_config *conf;   /* owned until it is taken */
-    char **command;            /* GPG_DAEMON: NULL-ended, into argv; NULL: none */
+    bool csh, sh, no_detach, steal_socket, check_own_socket, verbose, quiet, standard_home,
+        no_options;
+    bool owns_log;           /* the log is where the file says */
+    char *log_file;          /* absolute */
+    char *conf_file;         /* read, or looked for; NULL: --no-options */
+    struct gpg_config *conf; /* owned until it is taken */
+    char **command;          /* what stands behind the options: NULL-ended, into argv; NULL: none */
     char *home_arg, *conf_arg; /* as given on the command line */
-    int argc;                  /* for reload */
+    char *display, *ttyname, *ttytype, *lc_ctype, *lc_messages, *xauthority;
+    struct buf notes;  /* what the file's reader has to tell, a line each */
+    unsigned problems; /* .. of which so many are errors: values that are none */
+    int argc;          /* for reload */
     char **argv;
 };
 
 /* Is this command line gpg-agent's rather than ssh-agent's: by the name of the program or by options that only gpg-agent has? */
 bool gpg_options_are_meant(int argc, char **argv);
-/* Parses the command line and the configuration file. Problems go to stderr (file ones with file and line; unknown options there are
- * no failure). ARGV must live as long as OUT. GPG_ERR_SYNTAX; gpg_options_clear also after failure. */
+/* Parses the command line and the configuration file. What is wrong in the file stands in OUT->notes and is no failure; what is
+ * wrong on the command line, or a file that was named and cannot be read, was told on stderr: GPG_ERR_SYNTAX, GPG_ERR_ENOENT... ARGV must live as long as OUT; gpg_options_clear also after failure. */
 gpg_error_t gpg_options_parse(int argc, char **argv, struct gpg_options *out);
+/* The same again, for the same home directory, file and sockets as those of O, whatever the working directory and the
+ * environment are by now. */
+gpg_error_t gpg_options_reload(const struct gpg_options *o, struct gpg_options *out);
 void gpg_options_clear(struct gpg_options *o);
-/* The configuration anew, for SIGHUP: O's command line over its file as it is now. A file that cannot be read changes nothing. */
-gpg_error_t gpg_options_reload(const struct gpg_options *o, struct gpg_config **out);
-/* The configuration of HOME's file alone, for an agent that was not started as gpg-agent. */
-gpg_error_t gpg_options_of_home(const char *home, struct gpg_config **out);
-/* TEXT (a gpg-agent.conf; NAME for messages) into C. Gives the number of problems that --gpgconf-test counts. */
-unsigned gpg_options_parse_file(const char *name, const char *text, struct gpg_options *o);
 
-/* What --gpgconf-list and so on print. */
-void gpg_options_print_list(const struct gpg_config *c);
-void gpg_options_print_table(void);
-void gpg_options_print_names(void);
-void gpg_options_usage(void);
+/* gpg-agent's defaults; then TEXT (a gpg-agent.conf; NAME for the notes) into O. */
+gpg_error_t gpg_options_init(struct gpg_options *o);
+void gpg_options_parse_file(const char *name, const char *text, struct gpg_options *o);
+/* The notes: to the log. */
+void gpg_options_tell(const struct gpg_options *o);
 
 #endif

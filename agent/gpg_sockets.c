@@ -16,8 +16,7 @@
 
 /* --- the home directory ---------------------------------------------------------------------------------------------------- */
 
-/* As gpg makes it absolute: by the working directory, links and dots left as they are. */
-static char *absolute(const char *dir)
+char *gpg_absolute(const char *dir)
 {
     char *cwd, *path;
     size_t n;
@@ -42,11 +41,11 @@ static char *absolute(const char *dir)
 gpg_error_t gpg_home(const char *dir, char **home, bool *standard)
 {
     const char *env = getenv("GNUPGHOME");
-    char *own = absolute("~/.gnupg"), *path;
+    char *own = gpg_absolute("~/.gnupg"), *path;
 
     if (dir == NULL && env != NULL && env[0] != '\0')
         dir = env;
-    path = dir != NULL ? absolute(dir) : own != NULL ? gpgrt_strdup(own) : NULL;
+    path = dir != NULL ? gpg_absolute(dir) : own != NULL ? gpgrt_strdup(own) : NULL;
     if (own == NULL || path == NULL) {
         gpgrt_free(own);
         gpgrt_free(path);
@@ -178,7 +177,7 @@ static char *expand(const char *text)
 
 gpg_error_t gpg_socket_redirect(char **path)
 {
-    static const char magic[] = "%Assuan%", field[] = "socket=";
+    static const char magic[] = "%Assuan%\n", field[] = "socket=";
     struct stat st;
     char *text, *line, *save = NULL, *target = NULL;
 
@@ -187,11 +186,10 @@ gpg_error_t gpg_socket_redirect(char **path)
     text = read_small(*path);
     if (text == NULL)
         return gpg_error(GPG_ERR_ASS_INV_VALUE);
-    line = strtok_r(text, "\n", &save);
-    if (line != NULL && strcmp(line, magic) == 0)
-        while ((line = strtok_r(NULL, "\n", &save)) != NULL && target == NULL)
-            if (strncmp(line, field, sizeof field - 1) == 0)
-                target = expand(line + sizeof field - 1);
+    line = strncmp(text, magic, sizeof magic - 1) == 0 ? strtok_r(text, "\n", &save) : NULL;
+    for (; line != NULL && target == NULL; line = strtok_r(NULL, "\n", &save))
+        if (strncmp(line, field, sizeof field - 1) == 0)
+            target = expand(line + sizeof field - 1);
     gpgrt_free(text);
     if (target == NULL || target[0] != '/') {
         gpgrt_free(target);

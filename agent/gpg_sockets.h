@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* PATH made absolute as gpg does: ~ and the working directory, links and dots left as they are, no slash at its end. New string, NULL: no
+ * memory. */
+char *gpg_absolute(const char *path);
 /* DIR (NULL: $GNUPGHOME, or ~/.gnupg), absolute, without a slash at its end; *STANDARD: it is ~/.gnupg. New string. */
 gpg_error_t gpg_home(const char *dir, char **home, bool *standard);
 /* The directory of HOME's sockets, as gpgconf --list-dirs socketdir tells it: below RUN (such as /run/user/UID; NULL: the first

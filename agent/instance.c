@@ -74,19 +74,22 @@ static enum server_role role_of(const char *name, enum server_role fallback)
 }
 
 /* Sockets that systemd hands over: FileDescriptorName= tells what for; what has no name that we know is FALLBACK's. A second one
- * for one role is closed. HAVE: which roles are served. */
-static gpg_error_t adopt(struct instance *in, struct server *s, enum server_role fallback,
-                         bool have[SERVER_ROLES])
+ * for one role is closed; latchkey's own service may have several for ssh. */
+static gpg_error_t adopt(struct instance *in, struct server *s, enum server_role fallback)
 {
     char **names = NULL;
     int n = sd_listen_fds_with_names(1, &names);
     gpg_error_t err = 0;
 
+    if (n < 0)
+        gpgrt_log_error("sockets of the service manager: %s; LISTEN_FDS, LISTEN_FDNAMES and what "
+                        "is open do not agree\n",
+                        strerror(-n));
     for (int i = 0; i < n && err == 0; i++) {
         int fd = SD_LISTEN_FDS_START + i;
         enum server_role role = role_of(names != NULL ? names[i] : NULL, fallback);
 
-        if (have[role] && role != SERVER_SSH) {
+        if (in->adopted[role] && (role != SERVER_SSH || fallback == SERVER_GPG)) {
             gpgrt_log_info("a second socket named \"%s\" is not used\n",
                            names != NULL && names[i] != NULL ? names[i] : "");
             close(fd);
@@ -94,14 +97,47 @@ static gpg_error_t adopt(struct instance *in, struct server *s, enum server_role
         }
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
         err = server_adopt(s, role, fd);
-        have[role] = true;
-        if (role == SERVER_SSH && in->ssh_path == NULL)
-            in->ssh_path = path_of_fd(fd);
+        if (!in->adopted[role])
+            in->adopted_path[role] = path_of_fd(fd);
+        in->adopted[role] = true;
+    }
+    if (err == 0 && in->adopted_path[SERVER_SSH] != NULL) {
+        in->ssh_path = gpgrt_strdup(in->adopted_path[SERVER_SSH]);
+        if (in->ssh_path == NULL)
+            err = gpg_error_from_syserror();
     }
     for (int i = 0; names != NULL && i < n; i++)
         free(names[i]);
     free(names);
     return err;
+}
+
+/* The environment as sd_listen_fds wants it, from what gpg-agent --supervised is content with. */
+static gpg_error_t settle_supervision(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *names = getenv("LISTEN_FDNAMES"),
+               *fds = getenv("LISTEN_FDS");
+    unsigned n = 1;
+    char text[24];
+
+    for (const char *p = names; p != NULL && *p != '\0'; p++)
+        n += *p == ':';
+    if (names != NULL && fds != NULL && strtoul(fds, NULL, 10) != n) {
+        fprintf(stderr,
+                "gpg-agent: --supervised: LISTEN_FDNAMES has %u names and LISTEN_FDS says %s\n", n,
+                fds);
+        return gpg_error(GPG_ERR_INV_VALUE);
+    }
+    if (names == NULL)
+        gpgrt_log_info("--supervised: no LISTEN_FDNAMES; descriptor 3 is the main socket\n");
+    snprintf(text, sizeof text, "%u", n);
+    if (setenv("LISTEN_FDS", text, 1) != 0)
+        return gpg_error_from_syserror();
+    snprintf(text, sizeof text, "%ld", (long)getpid());
+    if (pid == NULL || strcmp(pid, text) != 0)
+        gpgrt_log_info("--supervised: LISTEN_PID is %s, not %s; ignored\n",
+                       pid != NULL ? pid : "not set", text);
+    return setenv("LISTEN_PID", text, 1) == 0 ? 0 : gpg_error_from_syserror();
 }
 
 static gpg_error_t make_private_dir(struct instance *in)
@@ -140,7 +176,9 @@ static gpg_error_t choose_ssh_path(struct instance *in, const char *runtime,
     return in->ssh_path != NULL ? 0 : gpg_error_from_syserror();
 }
 
-static gpg_error_t listen_ctl(struct instance *in, struct server *s, const char *runtime)
+/* BESIDE: another of this agent's sockets. */
+static gpg_error_t listen_ctl(struct instance *in, struct server *s, const char *runtime,
+                              const char *beside)
 {
     char *path;
     gpg_error_t err;
@@ -152,7 +190,7 @@ static gpg_error_t listen_ctl(struct instance *in, struct server *s, const char 
     if (in->dir != NULL)
         path = gpgrt_bsprintf("%s/ctl", in->dir);
     else
-        path = gpgrt_bsprintf("%s.ctl", in->ssh_path);
+        path = gpgrt_bsprintf("%s.ctl", beside != NULL ? beside : runtime);
     if (path == NULL)
         return gpg_error_from_syserror();
     err = server_listen(s, SERVER_CTL, path);
@@ -168,7 +206,6 @@ gpg_error_t instance_claim(struct instance *in, struct server *s, const struct s
                            const char *socket, bool service)
 {
     char *runtime = path_runtime_dir();
-    bool have[SERVER_ROLES] = {false};
     gpg_error_t err;
 
     *in = (struct instance){.lock_fd = -1};
@@ -180,15 +217,14 @@ gpg_error_t instance_claim(struct instance *in, struct server *s, const struct s
         goto out;
     }
     take_lock(in, runtime);
-    err = adopt(in, s, SERVER_SSH, have);
-    in->gpg_adopted = have[SERVER_GPG];
+    err = adopt(in, s, SERVER_SSH);
     if (err == 0 && in->ssh_path == NULL) {
         err = choose_ssh_path(in, runtime, set, socket, service);
         if (err == 0 && (err = server_listen(s, SERVER_SSH, in->ssh_path)) != 0)
             complain(err, in->ssh_path);
     }
-    if (err == 0 && !have[SERVER_CTL])
-        err = listen_ctl(in, s, runtime);
+    if (err == 0 && !in->adopted[SERVER_CTL])
+        err = listen_ctl(in, s, runtime, in->ssh_path);
     else if (err == 0)
         in->dir = gpgrt_strdup(runtime);
     if (err != 0)
@@ -198,11 +234,35 @@ out:
     return err;
 }
 
+static gpg_error_t adopt_supervised(struct instance *in, struct server *s, struct gpg_options *o)
+{
+    gpg_error_t err = settle_supervision();
+
+    if (err == 0)
+        err = adopt(in, s, SERVER_GPG);
+    if (err == 0 && !in->adopted[SERVER_GPG]) {
+        fprintf(stderr, "gpg-agent: --supervised: no socket was handed over\n");
+        err = gpg_error(GPG_ERR_ENOTSOCK);
+    }
+    return err != 0 ? err : gpg_listen_only(o, in->adopted_path);
+}
+
+static gpg_error_t listen_as_gpg_agent(struct instance *in, struct server *s, struct gpg_options *o)
+{
+    gpg_error_t err = gpg_listen(s, o, true);
+
+    if (err == 0 && o->conf->ssh_socket != NULL) {
+        in->ssh_path = gpgrt_strdup(o->conf->ssh_socket);
+        if (in->ssh_path == NULL)
+            err = gpg_error_from_syserror();
+    }
+    return err;
+}
+
 gpg_error_t instance_claim_gpg(struct instance *in, struct server *s, struct gpg_options *o,
                                bool supervised)
 {
     char *runtime = path_runtime_dir();
-    bool have[SERVER_ROLES] = {false};
     gpg_error_t err;
 
     *in = (struct instance){.lock_fd = -1};
@@ -214,23 +274,9 @@ gpg_error_t instance_claim_gpg(struct instance *in, struct server *s, struct gpg
         goto out;
     }
     take_lock(in, runtime);
-    if (supervised) {
-        err = gpg_listen_paths(o, false);
-        if (err == 0)
-            err = adopt(in, s, SERVER_GPG, have);
-        if (err == 0 && !have[SERVER_GPG]) {
-            fprintf(stderr, "gpg-agent: --supervised: no socket was handed over\n");
-            err = gpg_error(GPG_ERR_ENOTSOCK);
-        }
-    } else {
-        err = gpg_listen(s, o, true);
-    }
-    if (err == 0 && in->ssh_path == NULL)
-        in->ssh_path = gpgrt_strdup(o->conf->ssh_socket);
-    if (err == 0 && in->ssh_path == NULL)
-        err = gpg_error_from_syserror();
-    if (err == 0 && !have[SERVER_CTL])
-        err = listen_ctl(in, s, runtime);
+    err = supervised ? adopt_supervised(in, s, o) : listen_as_gpg_agent(in, s, o);
+    if (err == 0 && !in->adopted[SERVER_CTL])
+        err = listen_ctl(in, s, runtime, in->ssh_path != NULL ? in->ssh_path : o->conf->socket);
     else if (err == 0)
         in->dir = gpgrt_strdup(runtime);
     if (err != 0)
@@ -266,5 +312,7 @@ void instance_release(struct instance *in)
     gpgrt_free(in->made_dir);
     gpgrt_free(in->dir);
     gpgrt_free(in->ssh_path);
+    for (size_t i = 0; i < SERVER_ROLES; i++)
+        gpgrt_free(in->adopted_path[i]);
     *in = (struct instance){.lock_fd = -1};
 }

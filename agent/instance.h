@@ -14,7 +14,9 @@ struct instance {
     char *made_dir; /* a directory made for this agent alone, removed at the end; or NULL */
     int lock_fd;    /* the instance lock, -1: not held */
     bool owns_hardware;
-    bool gpg_adopted; /* gpg's own socket was among those of the service manager */
+    /* sockets of the service manager, by role, and their paths as far as they have one */
+    bool adopted[SERVER_ROLES];
+    char *adopted_path[SERVER_ROLES];
 };
 
 /* Takes the instance lock if it is free, and listens: descriptors of the service manager first, else SOCKET if given, else
@@ -23,7 +25,9 @@ struct instance {
  * stderr. */
 gpg_error_t instance_claim(struct instance *in, struct server *s, const struct settings *set,
                            const char *socket, bool service);
-/* The same for one that was started as gpg-agent: its sockets are those of O's home directory, or (SUPERVISED) were handed over.
+/* The same for one that was started as gpg-agent: its sockets are those of O's home directory, or (SUPERVISED) were handed over
+ * as gpg-agent takes them: LISTEN_PID is not heeded, without LISTEN_FDNAMES there is one, what is not called extra, browser, ssh or ctl
+ * is its main one.
  * GPG_ERR_EADDRINUSE: an agent serves there already, which was not told. */
 gpg_error_t instance_claim_gpg(struct instance *in, struct server *s, struct gpg_options *o,
                                bool supervised);

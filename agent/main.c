@@ -5,6 +5,7 @@
 #include "agent/gpg_agent.h"
 #include "agent/gpg_listen.h"
 #include "agent/gpg_main.h"
+#include "agent/gpg_watch.h"
 #include "agent/grants.h"
 #include "agent/hotplug.h"
 #include "agent/instance.h"
@@ -12,6 +13,7 @@
 #include "agent/known_hosts.h"
 #include "agent/limits.h"
 #include "agent/lock.h"
+#include "agent/log_file.h"
 #include "agent/options.h"
 #include "agent/paths.h"
 #include "agent/policy_watch.h"
@@ -27,7 +29,9 @@
 #include <fcntl.h>
 #include <gcrypt.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -45,6 +49,8 @@
 #define SANITIZED 1
 #endif
 
+static mode_t callers_umask; /* for COMMAND */
+
 /* No core dumps, no ptrace by others: PINs and new keys pass through here. */
 static void harden(void)
 {
@@ -55,7 +61,8 @@ static void harden(void)
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
     (void)signal(SIGPIPE, SIG_IGN);
-    umask(umask(077) | 077);
+    callers_umask = umask(077);
+    umask(callers_umask | 077);
 }
 
 static void init_libraries(void)
@@ -70,14 +77,6 @@ static void init_libraries(void)
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
     assuan_set_gpg_err_source(GPG_ERR_SOURCE_DEFAULT);
     assuan_sock_init();
-}
-
-static void init_log(const struct options *o)
-{
-    gpgrt_log_set_prefix("latchkey-agent",
-                         GPGRT_LOG_WITH_PREFIX | GPGRT_LOG_WITH_PID | GPGRT_LOG_WITH_TIME);
-    if (o->log_file != NULL)
-        gpgrt_log_set_sink(o->log_file, NULL, -1);
 }
 
 static int kill_agent(const struct options *o)
@@ -217,8 +216,9 @@ static void detach(void)
     setsid();
     if (chdir("/") != 0 || null < 0)
         return;
-    for (int fd = 0; fd <= 2; fd++)
-        dup2(null, fd);
+    dup2(null, 0);
+    dup2(null, 1);
+    log_file_detach();
     if (null > 2)
         close(null);
 }
@@ -237,6 +237,7 @@ static void exec_command(const struct options *o, const char *path, pid_t agent)
     (void)signal(SIGPIPE, SIG_DFL);
     signals_unblock();
     limits_restore_descriptors();
+    umask(callers_umask);
     execvp(o->command[0], o->command);
     fprintf(stderr, "latchkey-agent: %s: %s\n", o->command[0], strerror(errno));
     exit(1);
@@ -267,98 +268,43 @@ static gpg_error_t go_to_background(const struct options *o, const char *path, p
     }
     if (o->mode == MODE_COMMAND)
         *parent = self;
-    detach();
+    if (o->gpg == NULL || !o->gpg->no_detach)
+        detach();
     return 0;
 }
 
-/* --- gpg ---------------------------------------------------------------------------------------------------------------------- */
-
-static gpg_error_t reload_gpg(void *arg, struct gpg_config **out)
-{
-    const struct gpg_options *g = arg;
-    struct gpg_options fresh = {0};
-    gpg_error_t err = gpg_options_parse(g->argc, g->argv, &fresh);
-
-    if (err == 0)
-        err = gpg_listen_paths(&fresh, false);
-    if (err == 0) {
-        *out = fresh.conf;
-        fresh.conf = NULL;
-    }
-    gpg_options_clear(&fresh);
-    return err;
-}
-
-static void stop_server(void *arg)
-{
-    server_stop(arg);
-}
-
-static gpg_error_t start_gpg(struct agent *a, struct server *s, struct gpg_options *g)
-{
-    struct requester env = {.pid = -1};
-    gpg_error_t err;
-
-    g->conf->refs++; /* nobody else knows it yet */
-    err = gpg_agent_new(a, g->conf, reload_gpg, g, &a->gpg);
-    if (err != 0)
-        return err;
-    if (s != NULL)
-        gpg_agent_on_kill(a->gpg, stop_server, s);
-    /* Where the agent was started is where dialogs go that nobody's terminal is known for. */
-    env.tty = isatty(0) ? ttyname(0) : getenv("GPG_TTY");
-    env.term = getenv("TERM");
-    env.display = getenv("DISPLAY");
-    env.wayland_display = getenv("WAYLAND_DISPLAY");
-    env.xauthority = getenv("XAUTHORITY");
-    env.dbus = getenv("DBUS_SESSION_BUS_ADDRESS");
-    env.pinentry_user_data = getenv("PINENTRY_USER_DATA");
-    return gpg_startup_set(a->gpg, &env);
-}
-
-/* latchkey's own service takes gpg's sockets, too, where the settings want that and nobody else has them. An ssh-agent does so only
- * when the settings say so. */
-static gpg_error_t claim_gpg(struct agent *a, struct server *s, const struct instance *in,
-                             bool service, struct gpg_options *g)
-{
-    static char *argv[] = {(char *)(uintptr_t) "gpg-agent", NULL};
-    const char *want = a->settings->gpg_socket;
-    struct stat st;
-    gpg_error_t err;
-
-    if (!in->gpg_adopted && (want != NULL ? strcmp(want, "no") == 0 : !service))
-        return 0;
-    err = gpg_options_parse(1, argv, g);
-    if (err == 0 && want != NULL && want[0] == '/') {
-        err = server_listen(s, SERVER_GPG, want);
-        gpgrt_free(g->conf->socket);
-        g->conf->socket = gpgrt_strdup(want);
-        g->conf->extra_socket = g->conf->browser_socket = NULL;
-    } else if (err == 0 && in->gpg_adopted) {
-        err = gpg_listen_paths(g, false);
-    } else if (err == 0) {
-        /* gpg makes its home directory when it is first used: not before. */
-        if (stat(g->conf->home, &st) != 0)
-            return 0;
-        err = gpg_listen(s, g, false);
-        if (gpg_err_code(err) == GPG_ERR_EADDRINUSE) {
-            gpgrt_log_info(
-                "gpg's socket %s is another agent's; to have this one serve gpg, end that one "
-                "(gpgconf --kill gpg-agent) and start this one anew\n",
-                g->conf->socket);
-            return 0;
-        }
-    }
-    return err != 0 ? err : start_gpg(a, s, g);
-}
-
 /* gpg-agent --server: one conversation, without sockets. */
-static void serve_pipe(struct agent *a)
+struct pipe_talk {
+    struct agent *a;
+    struct server *s;
+    atomic_bool over;
+};
+
+static void *talk(void *arg)
 {
+    struct pipe_talk *t = arg;
     struct activity act;
 
     activity_init(&act);
-    gpg_session_serve_pipe(a, 0, 1, &act);
+    gpg_session_serve_pipe(t->a, 0, 1, &act);
+    t->over = true;
+    server_stop(t->s);
+    return NULL;
+}
+
+/* Signals end it, too: false then, and its thread goes on. */
+static bool serve_pipe(struct agent *a, struct server *s)
+{
+    static struct pipe_talk t;
+    pthread_t thread;
+
+    t = (struct pipe_talk){.a = a, .s = s};
+    if (pthread_create(&thread, NULL, talk, &t) != 0)
+        return true;
+    server_run(s);
+    if (t.over)
+        pthread_join(thread, NULL);
+    return t.over;
 }
 
 static gpg_error_t claim(struct agent *a, struct server *s, struct instance *in,
@@ -377,8 +323,17 @@ static gpg_error_t claim(struct agent *a, struct server *s, struct instance *in,
         err = instance_claim(in, s, a->settings, o->socket, service);
     }
     if (err == 0)
-        err = o->gpg != NULL ? start_gpg(a, s, o->gpg) : claim_gpg(a, s, in, service, own);
+        err =
+            o->gpg != NULL ? gpg_main_start(a, s, o->gpg) : gpg_main_claim(a, s, in, service, own);
     return err;
+}
+
+/* What an agent started as gpg-agent ends with, and a service does not. */
+static gpg_error_t start_watch(const struct options *o, struct server *s, struct gpg_watch **out)
+{
+    if (o->gpg == NULL || o->mode == MODE_GPG_SERVER)
+        return 0;
+    return gpg_watch_new(o->gpg->conf->home, s, o->gpg->check_own_socket, out);
 }
 
 static int run(const struct options *o)
@@ -392,9 +347,11 @@ static int run(const struct options *o)
     struct instance in = {0};
     struct server *server = NULL;
     struct signals *signals = NULL;
+    struct gpg_watch *watch = NULL;
     struct gpg_options gpg = {0};
     bool service = o->mode == MODE_SERVICE || o->mode == MODE_DAEMON || o->gpg != NULL;
     pid_t parent = 0;
+    bool ended = true;
     int status = 1;
     gpg_error_t err;
 
@@ -428,7 +385,9 @@ static int run(const struct options *o)
         remove_stale(false);
     err = start_parts(&a);
     if (err == 0)
-        err = signals_start(&a, server, service, parent, &signals);
+        err = start_watch(o, server, &watch);
+    if (err == 0)
+        err = signals_start(&a, server, service, parent, watch, &signals);
     if (err == 0) {
         gpgrt_log_info(
             "serving ssh at %s%s\n", in.ssh_path != NULL ? in.ssh_path : "no socket",
@@ -437,14 +396,15 @@ static int run(const struct options *o)
                 : "; another agent holds the hardware, so this one has software keys only");
         sd_notify(0, "READY=1");
         if (o->mode == MODE_GPG_SERVER)
-            serve_pipe(&a);
+            ended = serve_pipe(&a, server);
         else
             server_run(server);
         sd_notify(0, "STOPPING=1");
     }
 out:
     signals_stop(signals);
-    if (!server_free(server)) {
+    gpg_watch_free(watch);
+    if (!server_free(server) || !ended) {
         instance_release(&in);
         _exit(err == 0 ? 0
                        : status); /* a connection's thread does not end: it ends with the process */
@@ -469,8 +429,10 @@ static int main_as_gpg_agent(int argc, char **argv)
     init_libraries();
     if (gpg_options_parse(argc, argv, &g) == 0 &&
         !gpg_main_tells(&g, getenv("SHELL"), &o, &status)) {
-        init_log(&o);
-        status = run(&o);
+        (void)log_file_start("latchkey-agent", o.log_file);
+        gpg_options_tell(&g);
+        g.owns_log = true;
+        status = gpg_main_set_places(&g) == 0 ? run(&o) : 2;
     }
     gpg_options_clear(&g);
     return status;
@@ -500,7 +462,7 @@ int main(int argc, char **argv)
         break;
     }
     init_libraries();
-    init_log(&o);
+    (void)log_file_start("latchkey-agent", o.log_file);
     if (o.mode == MODE_CLEAN) {
         remove_stale(o.any_host);
         return 0;

@@ -142,7 +142,8 @@ gpg_error_t server_listen(struct server *s, enum server_role role, const char *p
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return gpg_error_from_syserror();
-    mask = umask(0177);
+    /* gpg-agent's own mode, or ssh-agent's: to connect needs the w */
+    mask = umask(role >= SERVER_GPG || s->a->as_gpg_agent ? 077 : 0177);
     bound = bind(fd, (const struct sockaddr *)&sa, sizeof sa);
     umask(mask);
     if (bound != 0 || listen(fd, BACKLOG) != 0 || lstat(path, &st) != 0) {
@@ -177,6 +178,41 @@ const char *server_path(const struct server *s, enum server_role role)
         if (s->listeners[i].role == role && s->listeners[i].path != NULL)
             return s->listeners[i].path;
     return NULL;
+}
+
+static bool is_ours(const struct listener *l)
+{
+    struct stat st;
+
+    return lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+bool server_holds_path(struct server *s, enum server_role role)
+{
+    bool holds = true;
+
+    pthread_mutex_lock(&s->mutex);
+    for (size_t i = 0; i < s->nlisteners; i++)
+        if (s->listeners[i].role == role && s->listeners[i].path != NULL)
+            holds = holds && is_ours(&s->listeners[i]);
+    pthread_mutex_unlock(&s->mutex);
+    return holds;
+}
+
+/* Another agent may have taken a path over: unlinks only what is ours. */
+static void close_listeners(struct server *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    for (size_t i = 0; i < s->nlisteners; i++) {
+        struct listener *l = &s->listeners[i];
+
+        close(l->fd);
+        if (l->path != NULL && is_ours(l))
+            unlink(l->path);
+        gpgrt_free(l->path);
+    }
+    s->nlisteners = 0;
+    pthread_mutex_unlock(&s->mutex);
 }
 
 /* Only root and ourselves: a socket's mode can be widened by mistake, the peer's uid cannot. */
@@ -422,13 +458,14 @@ static bool is_full(struct server *s)
     return full;
 }
 
-/* Until the last one has ended, or server_stop. */
+/* Until the last one has ended, or server_stop. Who comes now finds no socket and starts an agent of its own. */
 static void wait_for_connections(struct server *s)
 {
     uint64_t n;
 
     if (read(s->stop_fd, &n, sizeof n) < 0)
         return;
+    close_listeners(s);
     for (;;) {
         struct pollfd p = {.fd = s->stop_fd, .events = POLLIN};
         size_t left;
@@ -503,21 +540,11 @@ static bool end_connections(struct server *s)
 
 bool server_free(struct server *s)
 {
-    struct stat st;
     bool ended;
 
     if (s == NULL)
         return true;
-    for (size_t i = 0; i < s->nlisteners; i++) {
-        struct listener *l = &s->listeners[i];
-
-        close(l->fd);
-        /* Another agent may have taken the path over: unlink only what is ours. */
-        if (l->path != NULL && lstat(l->path, &st) == 0 && st.st_dev == l->dev &&
-            st.st_ino == l->ino)
-            unlink(l->path);
-        gpgrt_free(l->path);
-    }
+    close_listeners(s);
     ended = end_connections(s);
     if (!ended)
         return false;

@@ -20,19 +20,22 @@ enum server_role {
 
 struct server;
 gpg_error_t server_new(struct agent *a, struct server **out);
-/* Makes, binds (0600, in a 0700 directory; a stale socket is replaced, a live one is
+/* Makes, binds (0600, for gpg 0700; a stale socket is replaced, a live one is
  * GPG_ERR_EADDRINUSE) and listens. */
 gpg_error_t server_listen(struct server *s, enum server_role role, const char *path);
 /* Adopts a listening descriptor from the service manager (not unlinked at the end). */
 gpg_error_t server_adopt(struct server *s, enum server_role role, int fd);
 /* The path of the role's own socket, NULL: none. */
 const char *server_path(const struct server *s, enum server_role role);
+/* The role's own sockets are still in their places, or there are none. */
+bool server_holds_path(struct server *s, enum server_role role);
 /* Accepts until server_stop. Peers of another uid (root and our own are fine) are closed silently.
  */
 void server_run(struct server *s);
 /* Async-signal-safe enough to be called from the signal thread: makes server_run return. */
 void server_stop(struct server *s);
-/* The same, but connections that are there may go on until they end by themselves or server_stop is called. */
+/* The same, but connections that are there may go on until they end by themselves or server_stop is called; the sockets are
+ * closed and gone meanwhile. */
 void server_finish(struct server *s);
 /* Closes the listening sockets, ends connections, waits for their threads (at most a second), unlinks
  * sockets. False: a thread goes on that uses S and the agent's parts, so that nothing may be freed. */

@@ -3,7 +3,9 @@
 #include "agent/audit.h"
 #include "agent/certificates.h"
 #include "agent/gpg_agent.h"
+#include "agent/gpg_watch.h"
 #include "agent/hotplug.h"
+#include "agent/log_file.h"
 #include "agent/policy_watch.h"
 
 #include <errno.h>
@@ -25,7 +27,8 @@ struct signals {
     pthread_t thread;
     int fd, quit_fd;
     pid_t parent;
-    int parent_fd; /* pidfd, -1: none */
+    int parent_fd;           /* pidfd, -1: none */
+    struct gpg_watch *watch; /* NULL: none */
 };
 
 /* How often to look for the parent on a kernel without pidfd. */
@@ -40,6 +43,7 @@ static void reload(struct signals *g)
     snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
              (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
     sd_notify(0, text);
+    (void)log_file_reopen(NULL);
     if (g->a->gpg != NULL)
         gpg_agent_reload(g->a);
     if (g->a->audit != NULL)
@@ -81,13 +85,17 @@ static void *signal_thread(void *arg)
     struct signals *g = arg;
 
     for (;;) {
-        struct pollfd p[] = {{.fd = g->fd, .events = POLLIN},
-                             {.fd = g->quit_fd, .events = POLLIN},
-                             {.fd = g->parent_fd, .events = POLLIN}};
+        struct pollfd p[] = {
+            {.fd = g->fd, .events = POLLIN},
+            {.fd = g->quit_fd, .events = POLLIN},
+            {.fd = g->parent_fd, .events = POLLIN},
+            {.fd = g->watch != NULL ? gpg_watch_fd(g->watch) : -1, .events = POLLIN}};
         struct signalfd_siginfo info;
         bool looks = g->parent != 0 && g->parent_fd < 0;
+        int wait_ms = looks ? NO_PIDFD_MS : g->watch != NULL ? gpg_watch_interval(g->watch) : -1;
+        int n = poll(p, 4, wait_ms);
 
-        if (poll(p, 3, looks ? NO_PIDFD_MS : -1) < 0 && errno != EINTR)
+        if (n < 0 && errno != EINTR)
             return NULL;
         if (p[1].revents != 0)
             return NULL;
@@ -97,6 +105,10 @@ static void *signal_thread(void *arg)
                 close(g->parent_fd);
             g->parent_fd = -1;
             g->parent = 0;
+        }
+        if (g->watch != NULL && (n == 0 || p[3].revents != 0) && gpg_watch_is_over(g->watch)) {
+            server_stop(g->s);
+            g->watch = NULL;
         }
         if ((p[0].revents & POLLIN) != 0 && read(g->fd, &info, sizeof info) == sizeof info)
             act(g, (int)info.ssi_signo);
@@ -140,7 +152,7 @@ void signals_unblock(void)
 }
 
 gpg_error_t signals_start(struct agent *a, struct server *s, bool service, pid_t parent,
-                          struct signals **out)
+                          struct gpg_watch *watch, struct signals **out)
 {
     struct signals *g = gpgrt_calloc(1, sizeof *g);
     sigset_t set = our_signals();
@@ -148,7 +160,8 @@ gpg_error_t signals_start(struct agent *a, struct server *s, bool service, pid_t
 
     if (g == NULL)
         return gpg_error_from_syserror();
-    *g = (struct signals){.a = a, .s = s, .service = service, .parent = parent, .parent_fd = -1};
+    *g = (struct signals){
+        .a = a, .s = s, .service = service, .parent = parent, .parent_fd = -1, .watch = watch};
     g->fd = signalfd(-1, &set, SFD_CLOEXEC);
     g->quit_fd = eventfd(0, EFD_CLOEXEC);
     if (parent != 0) {
