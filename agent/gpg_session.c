@@ -3,6 +3,7 @@
 
 #include "agent/ctl_object.h"
 #include "agent/grants.h"
+#include "proto/token_protocol.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -772,15 +773,32 @@ static void forget_selection(struct gpg_session *s)
     s->tbs = BUF_INIT;
 }
 
+/* Its passphrase is not to be had by it any more. */
+static void drop_nonce(struct gpg_session *s, char **nonce)
+{
+    struct buf args = BUF_INIT;
+
+    if (*nonce == NULL)
+        return;
+    field_put(&args, "do", "clear");
+    field_put(&args, "id", *nonce);
+    field_put(&args, "mode", "nonce");
+    if (buf_cstr(&args) != NULL)
+        (void)gpg_ask_store(s, NULL, TOKEN_VERB_CACHE, buf_cstr(&args), NULL, NULL);
+    buf_free(&args);
+    gpgrt_free(*nonce);
+    *nonce = NULL;
+}
+
+/* Nonces of PASSWD and EXPORT_KEY end with it, those of GENKEY and IMPORT_KEY are for what follows. */
 static gpg_error_t on_reset(assuan_context_t ctx, char *line)
 {
     struct gpg_session *s = assuan_get_pointer(ctx);
 
     (void)line;
     forget_selection(s);
-    gpgrt_free(s->last_cache_nonce);
-    gpgrt_free(s->last_passwd_nonce);
-    s->last_cache_nonce = s->last_passwd_nonce = NULL;
+    drop_nonce(s, &s->last_cache_nonce);
+    drop_nonce(s, &s->last_passwd_nonce);
     return 0;
 }
 
@@ -853,9 +871,10 @@ static gpg_error_t register_all(struct gpg_session *s)
 
 static void session_clear(struct gpg_session *s)
 {
+    s->origin.fd = -1; /* that the client is gone is no reason to do it by halves */
     forget_selection(s);
-    gpgrt_free(s->last_cache_nonce);
-    gpgrt_free(s->last_passwd_nonce);
+    drop_nonce(s, &s->last_cache_nonce);
+    drop_nonce(s, &s->last_passwd_nonce);
     for (size_t i = 0; s->env != NULL && s->env[i] != NULL; i++)
         gpgrt_free(s->env[i]);
     gpgrt_free(s->env);

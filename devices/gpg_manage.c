@@ -304,7 +304,8 @@ static gpg_error_t parse_mode(const char *word, enum gpg_cache_mode *out)
     } modes[] = {{"normal", GPG_CACHE_NORMAL},
                  {"user", GPG_CACHE_USER},
                  {"ssh", GPG_CACHE_SSH},
-                 {"any", GPG_CACHE_ANY}};
+                 {"any", GPG_CACHE_ANY},
+                 {"nonce", GPG_CACHE_NONCE}};
 
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
         if (word != NULL && strcmp(word, modes[i].word) == 0) {
@@ -350,6 +351,8 @@ gpg_error_t gpg_cache_verb(void *state, struct driver_op *op, struct buf *result
     at.id = id;
     if (todo == NULL || id == NULL)
         err = gpg_error(GPG_ERR_MISSING_VALUE);
+    else if (at.mode == GPG_CACHE_NONCE && strcmp(todo, "clear") != 0)
+        err = gpg_error(GPG_ERR_INV_VALUE);
     else if (strcmp(todo, "get") == 0)
         err = gpg_cache_get(ks->cache, &at, -1, result, NULL);
     else if (strcmp(todo, "put") == 0)

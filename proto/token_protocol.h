@@ -56,7 +56,7 @@
  *   STUB key=G serial=HEX ref=OPENPGP.N [label=DISPLAYSERIAL] [force=1]   INQUIRE PUB (canonical public-key): a shadowed key
  *                           file; without force one that is there stays, but for the Token of a stub
  *   SSHADD key=G [ttl=N] [confirm=1]             a line in sshcontrol
- *   CACHE do=get|put|clear id=ID mode=normal|user|ssh|any [realm=N] [ttl=N] [max-ttl=N]
+ *   CACHE do=get|put|clear id=ID mode=normal|user|ssh|any|nonce (clear only) [realm=N] [ttl=N] [max-ttl=N]
  *                           passphrases that are no key's, or not yet: put: INQUIRE SECRET; get: answer, GPG_ERR_NO_DATA
  *   CACHE fields: [cache=0: none of it may be used] [ttl=N max-ttl=N: how long a right passphrase serves, in seconds; 0 not at
  *                           all] [mode=normal|ssh] [realm=N: what one realm was told serves no other]

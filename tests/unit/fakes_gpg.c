@@ -65,7 +65,7 @@ void gpg_world_reply(struct reply r)
 
 /* --- the person ------------------------------------------------------------------------------------------------------------------- */
 
-static const struct reply *show(int kind, const struct prompt_text *t, bool repeat)
+static const struct reply *show(enum shown_kind kind, const struct prompt_text *t, bool repeat)
 {
     static const struct reply nobody = {.err = GPG_ERR_NO_PIN_ENTRY};
     struct gpg_world *w = &gpg_world;
@@ -289,6 +289,16 @@ void token_unref(struct token *t)
     (void)t;
 }
 
+bool token_gone(struct token *t)
+{
+    return t != the_token;
+}
+
+void token_forget(struct token *t)
+{
+    must(t == the_token);
+}
+
 gpg_error_t token_learn(struct token *t, enum token_learn how)
 {
     (void)t;
@@ -348,6 +358,38 @@ void hotplug_settle_all(struct hotplug *h, int ms)
 {
     (void)h;
     (void)ms;
+}
+
+gpg_error_t hotplug_relearn(struct hotplug *h, struct token *t)
+{
+    (void)h;
+    (void)t;
+    return 0;
+}
+
+struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n)
+{
+    (void)h;
+    *n = 0;
+    return NULL;
+}
+
+void hotplug_entries_free(struct hotplug_entry *e, size_t n)
+{
+    must(e == NULL && n == 0);
+}
+
+gpg_error_t hotplug_watch(struct hotplug *h, int *fd)
+{
+    (void)h;
+    (void)fd;
+    return gpg_error(GPG_ERR_ENODEV);
+}
+
+void hotplug_unwatch(struct hotplug *h, int fd)
+{
+    (void)h;
+    (void)fd;
 }
 
 gpg_error_t missing_token_wait(struct agent *a, const struct origin *from,

@@ -10,7 +10,7 @@
 
 /* A dialog as the person saw it, and what came of it. */
 struct shown {
-    enum { SHOWN_CONFIRM, SHOWN_SECRET, SHOWN_FORGET } kind;
+    enum shown_kind { SHOWN_CONFIRM, SHOWN_SECRET, SHOWN_FORGET } kind;
     char desc[1024], error[512], label[64], keyinfo[128], ok[64], cancel[64], notok[64];
     bool repeat, rules, styled;
 };

@@ -163,6 +163,9 @@ START_TEST(passwd)
     ck_assert(!W->shown[0].repeat && W->shown[2].repeat);
     ck_assert_str_eq(W->answers[0], "wrong");
     ck_assert_str_eq(W->answers[2], "Tr0ub4dor&3x");
+    snprintf(W->cached, sizeof W->cached, "BB22 it");
+    said_ok("RESET"); /* the nonces are over */
+    ck_assert_str_eq(W->cached, "");
     /* the description was for that one only */
     script(NULL, NULL, NULL);
     said_ok("PASSWD --verify " GRIP);
@@ -222,7 +225,7 @@ START_TEST(keywrap_import_export)
     said_ok("SETKEYDESC About+%22Ann%22");
     said_ok("EXPORT_KEY --openpgp --cache-nonce=N1 " GRIP);
     ck_assert_str_eq(talk.said, "S CACHE_NONCE DD44\nD wrapped\nOK");
-    ck_assert_str_eq(W->use, "export");
+    ck_assert_str_eq(W->use, "export:clear");
     ck_assert(has_field("form", "openpgp") && has_field("nonce", "N1"));
     ck_assert_ptr_nonnull(strstr(W->shown[1].desc, "not protected with a passphrase"));
     ck_assert_ptr_nonnull(strstr(W->shown[1].desc, "\n\nAbout \"Ann\""));
