@@ -11,6 +11,7 @@
 #define MAX_CIPHERTEXT  4096u
 #define MAX_TBS         2048u
 #define TLS_MD5SHA1_LEN 36u
+#define MAX_DIGEST      64u
 
 /* --- what is to be done with which key ---------------------------------------------------------------------------------------- */
 
@@ -180,12 +181,12 @@ static gpg_error_t find_selected(struct gpg_session *s, const struct keyring_sna
 }
 
 /* Attributes of the key file that want the person asked each time; and a key that ssh may have, too, could be made to sign a
- * login that looks like a hash. */
+ * login that looks like a hash, or, where it signs messages, one that is longer than a hash. */
 static bool wants_confirmation(const struct gpg_session *s, const struct gpg_stored *file,
                                const struct identity *id, bool sign)
 {
-    bool forgeable =
-        id->key->algo == KEY_RSA || id->key->algo == KEY_ECDSA || id->key->algo == KEY_DSA;
+    bool forgeable = id->key->algo == KEY_RSA || id->key->algo == KEY_ECDSA ||
+                     id->key->algo == KEY_DSA || s->tbs.len > MAX_DIGEST;
 
     if (file->confirm != NULL && (strcmp(file->confirm, "restricted") != 0 || s->level != GPG_FULL))
         return true;

@@ -116,11 +116,16 @@ static gpg_error_t ask_pins(struct token_job *j)
     bool wrong = false;
 
     for (;;) {
-        struct token_pin_request q = {
-            .ref = "81", .tries = world.tries, .last = world.tries == 1, .wrong = wrong};
+        struct token_pin_request q = world.pin;
         struct buf pin = BUF_INIT;
-        gpg_error_t err = j->pin(j->arg, &q, &pin);
+        gpg_error_t err;
 
+        if (q.ref[0] == '\0')
+            memcpy(q.ref, "81", 3);
+        q.tries = world.tries;
+        q.last = world.tries == 1;
+        q.wrong = wrong;
+        err = j->pin(j->arg, &q, &pin);
         buf_free(&pin);
         if (err != 0)
             return err;
@@ -237,10 +242,13 @@ gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct request
     (void)p;
     (void)w;
     (void)r;
-    (void)repeat;
-    world.pins++;
+    world.repeated = repeat;
     note_desc(t);
-    buf_printf(pin, "123456");
+    buf_reset(pin);
+    buf_printf(pin, "%s",
+               world.pins < 4 && world.types[world.pins] != NULL ? world.types[world.pins]
+                                                                 : "123456");
+    world.pins++;
     return 0;
 }
 

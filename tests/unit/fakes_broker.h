@@ -20,9 +20,12 @@ struct world {
     /* the token */
     bool touched; /* its answer says so */
     bool wrong_signature;
-    bool asks_pin;  /* unless a cached one may serve */
-    int tries;      /* left */
-    int wrong_pins; /* that many PINs are refused first */
+    bool asks_pin;                /* unless a cached one may serve */
+    int tries;                    /* left */
+    int wrong_pins;               /* that many PINs are refused first */
+    struct token_pin_request pin; /* what else it says when it asks for one */
+    const char *types[4];         /* what the person types; NULL: 123456 */
+    bool repeated;                /* the last one was asked for twice */
     gpg_error_t token_error;
     struct sk_assertion signs,
         claims; /* of a security key: what it signs, and says that it signed */

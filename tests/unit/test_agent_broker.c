@@ -2,6 +2,7 @@
  * was asked of whom. */
 #include "tests/unit/fakes_broker.h"
 
+#include "agent/ask.h"
 #include "agent/operation.h"
 #include "agent/policy_watch.h"
 
@@ -510,6 +511,114 @@ START_TEST(pin_dialogs_count_down_and_warn)
 }
 END_TEST
 
+START_TEST(pin_dialogs_name_the_pin)
+{
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.pin = (struct token_pin_request){.ref = "83", .min = 8, .max = 10};
+    world.types[0] = "1234567"; /* too short to be it: the card is not bothered */
+    world.types[1] = "12345678901";
+    world.types[2] = "12345678";
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.pins, 3);
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "Admin PIN for tok-1"));
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "The admin PIN has 8 to 10 characters"));
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "3 tries left"));
+    ck_assert(!world.repeated);
+    world_free();
+
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.pin = (struct token_pin_request){.ref = "83"};
+    world.tries = 1;
+    world.confirm = gpg_error(GPG_ERR_NOT_CONFIRMED);
+    ck_assert_int_ne(auth(true), 0);
+    ck_assert_uint_eq(world.pins, 0);
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "One try is left for the admin PIN of tok-1. A "
+                                                  "wrong admin PIN now blocks it for good"));
+    world_free();
+
+    /* a new one is typed twice, and the last try is no matter of it */
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.pin = (struct token_pin_request){.ref = "rc", .fresh = true, .min = 8};
+    world.tries = 1;
+    world.types[0] = "12345678";
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert(world.repeated);
+    ck_assert_uint_eq(world.confirms, 0);
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "New reset code for tok-1"));
+    ck_assert_ptr_nonnull(strstr(world.last_desc, "at least 8 characters"));
+    ck_assert_ptr_null(strstr(world.last_desc, "left"));
+    world_free();
+
+    /* nobody types for ever what cannot be it */
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.pin = (struct token_pin_request){.ref = "81", .min = 8};
+    ck_assert_int_eq(auth(true), GPG_ERR_BAD_PIN);
+    ck_assert_uint_eq(world.pins, 5);
+    ck_assert_int_eq(world.tries, 3);
+    world_free();
+}
+END_TEST
+
+static unsigned inquired;
+
+static gpg_error_t client_says(void *arg, bool fresh, size_t max, struct buf *secret)
+{
+    (void)arg;
+    ck_assert(!fresh);
+    ck_assert_uint_eq(max, 88);
+    inquired++;
+    buf_reset(secret);
+    buf_printf(secret, "123456");
+    return 0;
+}
+
+START_TEST(a_clients_pin_is_taken_once)
+{
+    struct ask ask = {.mode = ASK_LOOPBACK, .loopback = client_says};
+
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
+    world.origin.ask = &ask;
+    inquired = 0;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(inquired, 1);
+    ck_assert_uint_eq(world.pins, 0);
+    world.wrong_pins = 3;
+    inquired = 0;
+    ck_assert_int_eq(auth(true), GPG_ERR_BAD_PIN);
+    ck_assert_uint_eq(inquired, 1);
+    ck_assert_int_eq(world.tries, 2);
+    world.pin.min = 8;
+    world.tries = 3;
+    ck_assert_int_eq(auth(true), GPG_ERR_BAD_PIN);
+    ck_assert_int_eq(world.tries, 3);
+    world_free();
+}
+END_TEST
+
+/* gpg's PKSIGN on a key of ssh's. A hash is no login where the key signs messages; a message may be one. */
+START_TEST(gpg_signs_no_logins)
+{
+    struct token_request r = {
+        .use = "openpgp-sign", .use_text = "sign with OpenPGP", .verb = TOKEN_SIGN};
+    uint8_t message[65] = {0};
+
+    world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    r.tosign = (struct tosign){GCRY_MD_SHA512, rd_of(message, 64)};
+    ck_assert_uint_eq(broker_request(&world.agent, &world.origin, &world.id, &r), 0);
+    ck_assert_str_eq(world_record("use"), "openpgp-sign");
+    token_request_clear(&r);
+    r.tosign = (struct tosign){0, rd_of(message, 65)};
+    ck_assert_int_eq(gpg_err_code(broker_request(&world.agent, &world.origin, &world.id, &r)),
+                     GPG_ERR_FORBIDDEN);
+    ck_assert_str_eq(world_record("use"), "raw");
+    token_request_clear(&r);
+    world.id.family = FAMILY_GPG;
+    ck_assert_uint_eq(broker_request(&world.agent, &world.origin, &world.id, &r), 0);
+    token_request_clear(&r);
+    world_free();
+}
+END_TEST
+
 START_TEST(after_use_follows_touch)
 {
     world_new("Match all\n Touch none\n", "gnuk", TOKEN_TOUCH_NEVER, TOKEN_PIN_ONCE);
@@ -861,6 +970,9 @@ int main(void)
     tcase_add_test(t, one_dialog_serves_confirm_and_standin);
     tcase_add_test(t, rate_refused_until_confirmed);
     tcase_add_test(t, pin_dialogs_count_down_and_warn);
+    tcase_add_test(t, pin_dialogs_name_the_pin);
+    tcase_add_test(t, a_clients_pin_is_taken_once);
+    tcase_add_test(t, gpg_signs_no_logins);
     tcase_add_test(t, after_use_follows_touch);
     tcase_add_test(t, wrong_signature_is_not_handed_out);
     tcase_add_test(t, touch_that_was_not_shown_is_no_touch);
