@@ -2,6 +2,7 @@
  * clients. */
 #include "agent/operation.h"
 
+#include "agent/gpg_ssh.h"
 #include "agent/hotplug.h"
 #include "agent/limits.h"
 #include "agent/lock.h"
@@ -19,7 +20,8 @@
 
 static bool has_ssh_form(const struct identity *id)
 {
-    return id->family == FAMILY_SSH && id->key->blob != NULL && (id->can_sign || id->can_auth);
+    return (id->family == FAMILY_SSH || id->ssh_place != 0) && id->key->blob != NULL &&
+           (id->can_sign || id->can_auth);
 }
 
 /* D NULL: the policy hides nothing. */
@@ -49,6 +51,18 @@ static bool is_vendor_type(const struct identity *id)
     return key_is_sk(id->key);
 }
 
+/* Keys of gpg's in the order in which their owner offers them, others as they come. */
+static size_t put_in_order(const struct identity **list, size_t n, const struct identity *id)
+{
+    size_t at = n;
+
+    while (at > 0 && id->ssh_place != 0 && list[at - 1]->ssh_place > id->ssh_place)
+        at--;
+    memmove(&list[at + 1], &list[at], (n - at) * sizeof *list);
+    list[at] = id;
+    return n + 1;
+}
+
 bool broker_list_needs_requester(struct agent *a)
 {
     struct policy_set *p = policy_current(a->policy);
@@ -76,7 +90,7 @@ void broker_list_ssh(struct agent *a, const struct origin *from, const struct ke
         for (size_t i = 0; i < s->n; i++)
             if (has_ssh_form(s->ids[i]) && is_vendor_type(s->ids[i]) == (vendor == 1) &&
                 may_see(p, from, s->ids[i], hides ? &d : NULL))
-                visible[seen++] = s->ids[i];
+                seen = put_in_order(visible, seen, s->ids[i]);
     *n = seen;
 out:
     destination_clear(&d);
@@ -223,7 +237,7 @@ static const char *refusal_of(const struct agent *a, const struct identity *id,
 {
     const char *why = NULL;
 
-    if (id->family != FAMILY_SSH)
+    if (id->family != FAMILY_SSH && id->ssh_place == 0)
         return "the key belongs to gpg: a signature for ssh would mix protocol families";
     if (!id->can_sign && !id->can_auth)
         return "the key cannot sign";
@@ -242,6 +256,7 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
     struct destination dest = {0};
     struct signdata what = {0};
     struct ssh_use use = {0};
+    struct gpg_ssh *asking = NULL;
     struct operation op = {.a = a, .from = from, .policy = policy, .verb = TOKEN_SIGN};
     uint8_t digest[64];
     gpg_error_t err;
@@ -278,11 +293,14 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
     op.user = what.user;
     op.cert = what.key != NULL && what.key->cert != NULL ? what.key : NULL;
     op.refusal = refusal_of(a, op.id, from, &what);
-    err = broker_operate(&op);
+    err = gpg_ssh_begin(&asking, a, from, &op);
+    if (err == 0)
+        err = broker_operate(&op);
     if (err == 0)
         err = op.asserted ? sk_sig_to_ssh(op.id->key, &op.says, op.sig, sig)
                           : sig_to_ssh(op.id->key, op.tosign.hash, op.sig, sig);
 out:
+    gpg_ssh_end(asking);
     gcry_sexp_release(op.sig);
     gpgrt_free(op.error_text);
     ssh_use_clear(&use);
@@ -412,6 +430,9 @@ gpg_error_t broker_add_ssh(struct agent *a, const struct origin *from, struct ss
     struct change c;
     gpg_error_t err = 0;
 
+    /* gpg-agent's users have their keys kept. */
+    if (gpg_ssh_keeps(a, add))
+        return gpg_ssh_add(a, from, add);
     if (key_is_sk(add->u.add.key))
         err = provider_token(a, from, add->u.add.constraints.sk_provider, &t);
     else

@@ -28,6 +28,9 @@ struct token;
  * another one than last time. */
 gpg_error_t gpg_refresh(struct gpg *g, struct token *t);
 
+/* The same for whoever looks into the keyring from outside of gpg's protocol; nothing where gpg is not served. */
+void gpg_look_at_disk(struct agent *a);
+
 /* Counters of GETEVENTCOUNTER, counted from the keyring's and tokens' changes. */
 enum gpg_event { GPG_EVENT_ANY, GPG_EVENT_KEY, GPG_EVENT_CARD, GPG_EVENTS };
 void gpg_count_event(struct gpg *g, enum gpg_event e);

@@ -29,6 +29,14 @@ gpg_error_t gpg_store(struct agent *a, struct token **out)
     return err;
 }
 
+void gpg_look_at_disk(struct agent *a)
+{
+    struct token *t = NULL;
+
+    if (a->gpg != NULL && gpg_store(a, &t) == 0)
+        token_unref(t);
+}
+
 bool gpg_is_stored(const struct identity *id)
 {
     bool is = false;

@@ -132,6 +132,9 @@ static gpg_error_t take_key_line(struct snapshot *s, struct token *t, const stru
     n->id.can_sign |= k->id.can_sign;
     n->id.can_encrypt |= k->id.can_encrypt;
     n->id.can_auth |= k->id.can_auth;
+    if (k->id.ssh_place != 0)
+        n->id.ssh_place = k->id.ssh_place;
+    n->id.ssh_confirm |= k->id.ssh_confirm;
     if (!n->id.has_openpgp && k->id.has_openpgp) {
         n->id.has_openpgp = true;
         n->id.created = k->id.created;

@@ -33,6 +33,9 @@ struct identity {
     uint8_t openpgp_fpr[20];
     struct holder *holders; /* best first: present tokens before slow ones */
     size_t nholders;
+    long
+        ssh_place; /* a key of gpg's that its owner offers to ssh, too: where in the list; 0: not */
+    bool ssh_confirm; /* .. and wants to be asked about each time */
     /* keys added by a client (ssh-add); all zero for token keys */
     bool added;
     bool provided; /* .. by ssh-add -s: a PKCS#11 provider holds it */

@@ -1,6 +1,7 @@
 /* The ssh-agent conversation of one connection (RFC 9987, OpenSSH's PROTOCOL.agent). */
 #include "agent/binds.h"
 #include "agent/broker.h"
+#include "agent/gpg_agent.h"
 #include "agent/grants.h"
 #include "agent/hotplug.h"
 #include "agent/lock.h"
@@ -61,6 +62,7 @@ static gpg_error_t on_list(struct session *s, struct ssh_agent_msg *m)
     if (broker_list_needs_requester(s->a))
         need_requester(s);
     hotplug_settle(s->a->hotplug, SETTLE_MS);
+    gpg_look_at_disk(s->a);
     snap = keyring_get(s->a->keyring);
     if (snap == NULL)
         return gpg_error(GPG_ERR_ENOMEM);

@@ -312,6 +312,8 @@ gpg_error_t key_line_parse(const char *line, const struct token_info *info, stru
 
     if ((err = get_key(line, &k.id.key)) != 0 || (err = get_caps(line, &k.id)) != 0 ||
         (err = get_choice(line, "family", families, FAMILY_SSH, &family)) != 0 ||
+        (err = get_int(line, "ssh", 0, -1000, 1000000, &k.id.ssh_place)) != 0 ||
+        (err = get_flag(line, "confirm", &k.id.ssh_confirm)) != 0 ||
         (err = get_openpgp(line, &k.id)) != 0 || (err = key_line_holder(line, &k.holder)) != 0 ||
         (err = get_comment(line, info, k.holder.id, &k.id.comment)) != 0)
         goto out;

@@ -2,6 +2,7 @@
 #include "devices/gpg_list.h"
 #include "devices/gpg_manage.h"
 #include "devices/gpg_protect.h"
+#include "devices/gpg_ssh_key.h"
 #include "devices/gpg_transfer.h"
 #include "proto/token_protocol.h"
 
@@ -34,6 +35,22 @@ static gpg_error_t receive(const struct driver_io *io, struct buf *canon)
     buf_free(&kek);
     buf_free(&wrapped);
     buf_free(&text);
+    return err;
+}
+
+/* ssh-add's: as it came. */
+static gpg_error_t receive_ssh(const struct driver_op *op, struct buf *canon)
+{
+    struct buf body = BUF_INIT_SECURE;
+    char *comment = NULL;
+    gpg_error_t err = field_get(op->args, "comment", &comment);
+
+    if (err == 0)
+        err = op->io->inquire(op->io->arg, "WRAPPED", NULL, MAX_WRAPPED, true, &body);
+    if (err == 0)
+        err = gpg_ssh_key(buf_rd(&body), comment != NULL ? comment : "", canon);
+    gpgrt_free(comment);
+    buf_free(&body);
     return err;
 }
 
@@ -228,6 +245,7 @@ gpg_error_t gpg_import(void *state, struct driver_op *op, struct buf *result)
     struct importing i = {
         .ks = state, .sent = BUF_INIT_SECURE, .stored = BUF_INIT, .phrase = GPG_PHRASE_INIT};
     long created = -1;
+    bool ssh = false;
     gpg_error_t err;
 
     (void)result;
@@ -235,8 +253,9 @@ gpg_error_t gpg_import(void *state, struct driver_op *op, struct buf *result)
         (err = field_get_int(op->args, "created", -1, &created)) != 0 ||
         (err = gpg_flag(op->args, "force", &i.force)) != 0 ||
         (err = gpg_flag(op->args, "unattended", &i.unattended)) != 0 ||
-        (err = receive(op->io, &i.sent)) != 0 || (err = identify(&i)) != 0 ||
-        (err = store_import(&i, created)) != 0)
+        (err = gpg_flag(op->args, "ssh", &ssh)) != 0 ||
+        (err = ssh ? receive_ssh(op, &i.sent) : receive(op->io, &i.sent)) != 0 ||
+        (err = identify(&i)) != 0 || (err = store_import(&i, created)) != 0)
         goto out;
     gpg_cache_clear_id(i.ks->cache, i.grip);
     err = tell_key(&i);

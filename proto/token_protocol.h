@@ -48,7 +48,8 @@
  *                           INQUIRE PARAM gets gpg's (genkey ..). Answer: canonical public-key; NONCE unless protect=0
  *   IMPORT [created=UNIX] [force=1] [unattended=1] [nonce=N] CACHE
  *                           INQUIRE WRAPKEY gets the AES-128 key, INQUIRE WRAPPED the private key wrapped by it (RFC 3394).
- *                           GPG_ERR_EEXIST. A KEY and perhaps a NONCE status line
+ *                           GPG_ERR_EEXIST. A KEY and perhaps a NONCE status line. With ssh=1 [comment=C] WRAPPED gets the
+ *                           private part of ADD_IDENTITY as it is, and there is no WRAPKEY
  *   EXPORT key=G form=plain|openpgp|card [created=UNIX] [nonce=N] CACHE
  *                           INQUIRE WRAPKEY; answer: the key wrapped. card: a private-key with (created-at ..) for WRITEKEY
  *   PASSWD key=G [verify=1] [preset=1] [preset-ttl=N] [cache-nonce=N] [passwd-nonce=N] CACHE    NONCE
