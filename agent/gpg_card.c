@@ -93,7 +93,7 @@ static gpg_error_t replace_private(struct gpg_session *s, struct stub *b, const 
     if (err == 0)
         err = broker_request_token(s->a, &s->origin, t, grip, &r);
     if (err != 0 && r.error_text != NULL)
-        err = assuan_set_error(s->ctx, gpg_map_error(s, err, false), r.error_text);
+        err = gpg_tell_error(s, gpg_map_error(s, err, false), r.error_text);
     token_unref(t);
     token_request_clear(&r);
     gpgrt_free(text);

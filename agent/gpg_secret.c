@@ -80,7 +80,7 @@ gpg_error_t gpg_change_run(struct gpg_change *c)
     } else {
         err = gpg_map_error(s, err, false);
         if (r.error_text != NULL)
-            err = assuan_set_error(s->ctx, err, r.error_text);
+            err = gpg_tell_error(s, err, r.error_text);
     }
     token_request_clear(&r);
     return err;

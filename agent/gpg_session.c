@@ -3,6 +3,7 @@
 
 #include "agent/ctl_object.h"
 #include "agent/grants.h"
+#include "proto/git_object.h"
 #include "proto/token_protocol.h"
 
 #include <ctype.h>
@@ -13,7 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_ENV 64u
+#define MAX_ENV        64u
+#define MAX_ERROR_TEXT 300u
 
 static const struct gpg_command session_commands[];
 
@@ -78,9 +80,18 @@ gpg_error_t gpg_parse_grip(struct gpg_session *s, const char *line, char grip[GP
 
 /* --- answers ------------------------------------------------------------------------------------------------------------ */
 
+gpg_error_t gpg_tell_error(struct gpg_session *s, gpg_error_t err, const char *text)
+{
+    char *clean = text != NULL ? text_clean(text, strlen(text), MAX_ERROR_TEXT) : NULL;
+
+    gpgrt_free(s->error_text);
+    s->error_text = clean;
+    return assuan_set_error(s->ctx, err, clean);
+}
+
 gpg_error_t gpg_fail(struct gpg_session *s, gpg_err_code_t code, const char *text)
 {
-    return assuan_set_error(s->ctx, gpg_err_make(GPG_ERR_SOURCE_GPGAGENT, code), text);
+    return gpg_tell_error(s, gpg_err_make(GPG_ERR_SOURCE_GPGAGENT, code), text);
 }
 
 gpg_error_t gpg_status(struct gpg_session *s, const char *keyword, const char *fmt, ...)
@@ -939,6 +950,7 @@ static void serve(struct agent *a, int in, int out, struct activity *act, enum g
 end:
     if (s.ctx != NULL)
         assuan_release(s.ctx);
+    gpgrt_free(s.error_text);
     if (own >= 0)
         close(own);
     if (s.ends)

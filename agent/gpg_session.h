@@ -52,6 +52,7 @@ struct gpg_session {
     char *last_cache_nonce, *last_passwd_nonce; /* of PASSWD and EXPORT_KEY */
     struct buf import_key, export_key;          /* KEYWRAP_KEY; secure; empty: none */
     struct scd *scd;
+    char *error_text; /* of the last error: Assuan keeps no copy */
 };
 
 /* A command and where it may be given. */
@@ -86,7 +87,9 @@ gpg_error_t gpg_inquire(struct gpg_session *s, const char *line, size_t max, boo
 /* The same for a passphrase: OUT (secure, replaced) without the NULs that C strings come with. */
 gpg_error_t gpg_inquire_passphrase(struct gpg_session *s, const char *line, size_t max,
                                    bool tell_max, struct buf *out);
-/* The error with TEXT for the client, source GPG Agent. */
+/* The error with TEXT, which is copied, for the client; NULL: without. */
+gpg_error_t gpg_tell_error(struct gpg_session *s, gpg_error_t err, const char *text);
+/* The same, source GPG Agent. */
 gpg_error_t gpg_fail(struct gpg_session *s, gpg_err_code_t code, const char *text);
 /* An ERR of the broker or a token as gpg should see it: source (Pinentry, SCD, GPG Agent) and code by ref/gpg-agent.md 9. FROM_CARD:
  * it came from a card. */

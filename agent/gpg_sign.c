@@ -243,7 +243,7 @@ static gpg_error_t finish(struct gpg_session *s, const struct operands *o, struc
     bool card = o->id != NULL && !gpg_is_stored(o->id);
 
     err = gpg_map_error(s, err, card);
-    return err != 0 && r->error_text != NULL ? assuan_set_error(s->ctx, err, r->error_text) : err;
+    return err != 0 && r->error_text != NULL ? gpg_tell_error(s, err, r->error_text) : err;
 }
 
 /* --- PKSIGN ----------------------------------------------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@
 
 gpg_error_t scd_fail(struct gpg_session *s, gpg_err_code_t code, const char *text)
 {
-    return assuan_set_error(s->ctx, gpg_err_make(GPG_ERR_SOURCE_SCD, code), text);
+    return gpg_tell_error(s, gpg_err_make(GPG_ERR_SOURCE_SCD, code), text);
 }
 
 char *scd_next_word(char *line)
@@ -283,7 +283,7 @@ gpg_error_t scd_change_run(struct gpg_session *s, const struct scd_card *c, stru
     } else {
         err = gpg_map_error(s, err, true);
         if (r.error_text != NULL)
-            err = assuan_set_error(s->ctx, err, r.error_text);
+            err = gpg_tell_error(s, err, r.error_text);
     }
     token_request_clear(&r);
     return err;

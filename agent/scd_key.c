@@ -144,7 +144,7 @@ static gpg_error_t send_signature(struct gpg_session *s, const struct key *k, gc
 static gpg_error_t failed(struct gpg_session *s, const struct token_request *r, gpg_error_t err)
 {
     err = gpg_map_error(s, err, true);
-    return r->error_text != NULL ? assuan_set_error(s->ctx, err, r->error_text) : err;
+    return r->error_text != NULL ? gpg_tell_error(s, err, r->error_text) : err;
 }
 
 /* What is not there to be used. */

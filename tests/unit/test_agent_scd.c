@@ -440,7 +440,7 @@ START_TEST(attributes)
     cards.request_error = gpg_err_make(GPG_ERR_SOURCE_PINENTRY, GPG_ERR_CANCELED);
     fails("SCD SETATTR DISP-SEX 1", 83886179u);
     cards.request_error = gpg_error(GPG_ERR_BAD_PIN);
-    fails("SCD SETATTR DISP-SEX 1", SCD_ERR(GPG_ERR_BAD_PIN));
+    says("SCD SETATTR DISP-SEX 1", "ERR 100663383 Bad PIN <SCD> - because\n");
     fails("SCD SETATTR sex 1", SCD_ERR(GPG_ERR_INV_NAME));
     cards.request_error = 0;
     says("SCD WRITECERT OPENPGP.3", "INQUIRE CERTDATA\n");
