@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
 #include <openssl/rsa.h>
+#include <pthread.h>
 #include <string.h>
 
 struct software_key {
@@ -356,8 +357,27 @@ static gpg_error_t public_of_cert(struct rd *r, struct key **pub)
     return err;
 }
 
+/* What libcrypto makes once and keeps (configuration, providers, algorithms) is no key's: in locked memory it would be in the
+ * way of every allocation there. */
+static void warm_up(void)
+{
+    static const char *const algos[] = {"RSA", "DSA", "EC", "ED25519"},
+                             *const signatures[] = {"RSA", "DSA", "ECDSA", "ED25519"},
+                             *const digests[] = {"SHA1", "SHA256", "SHA384", "SHA512"};
+
+    (void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
+    for (size_t i = 0; i < sizeof algos / sizeof algos[0]; i++) {
+        EVP_PKEY_CTX_free(EVP_PKEY_CTX_new_from_name(NULL, algos[i], NULL));
+        EVP_SIGNATURE_free(EVP_SIGNATURE_fetch(NULL, signatures[i], NULL));
+        EVP_MD_free(EVP_MD_fetch(NULL, digests[i], NULL));
+    }
+    EVP_PKEY_free(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
+    EVP_PKEY_free(EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
+}
+
 gpg_error_t software_key_new(struct rd body, struct software_key **out)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct software_key k = {0}, *made;
     struct rd type;
     size_t i = 0;
@@ -371,6 +391,7 @@ gpg_error_t software_key_new(struct rd body, struct software_key **out)
         return gpg_error(GPG_ERR_UNSUPPORTED_ALGORITHM);
     if (types[i].cert)
         err = public_of_cert(&body, &k.pub);
+    pthread_once(&once, warm_up);
     /* What libcrypto works out from a key to use it faster (RSA: on the first signature) is as secret as the key. */
     key_memory_begin();
     if (err == 0)
