@@ -1,16 +1,16 @@
 """latchkey-agent started as gpg starts gpg-agent, with the real gpg, gpgconf, gpg-connect-agent."""
+import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import unittest
 
-from harness import Agent, Bench, wait_until
+from harness import Agent, Bench, run, wait_until
 from harness.assuan import Assuan, AssuanError
 from harness.bench import BUILD, TOP
-from harness.gpg import Gpg, _runs
+from harness.gpg import _runs
 
 VECTORS = TOP / "tests/vectors/gpg-agent"
 STOCK = "/usr/bin/gpg-agent"
@@ -411,7 +411,7 @@ class Sockets(Start):
     def test_sigterm(self):
         """SIGTERM: nobody new, and the end when those who are there have gone; said three times, or SIGINT: at once."""
         def again(pid):
-            if _runs(pid):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             return not _runs(pid)
         for first, then in ((signal.SIGTERM, "leave"), (signal.SIGTERM, "again"), (signal.SIGINT, None)):
@@ -492,6 +492,118 @@ class Sockets(Start):
         self.assertNotEqual(p.wait(20), 0)
         self.assertIn("no socket was handed over", p.stderr.read())
         p.stderr.close()
+
+
+KEEPER = r"""
+set -e
+mount -t tmpfs none /run
+mkdir -p /run/user
+mkdir -m 700 /run/user/$(id -u)
+[ -z "$2" ] || mount --bind "$1" "$2"
+echo ready
+exec cat
+"""
+
+
+class Apart(Start):
+    """In a mount namespace: a /run/user of its own, and this agent where gpgconf looks for gpg-agent."""
+
+    def setUp(self):
+        super().setUp()
+        self.bench.cleanups.clear()
+        self.keeper = self.bench.start("unshare", "-Urm", "sh", "-c", KEEPER, "keeper", BUILD / "latchkey-agent",
+                                       STOCK if os.path.exists(STOCK) else "", stdin=-1, stdout=-1)
+        if self.keeper.stdout.readline().strip() != b"ready":
+            raise AssertionError("no private namespaces here: unshare -Urm failed")
+        self.bench.run = self.inside
+        self.bench.cleanups.append(self.end)
+
+    def inside(self, *args, **kw):
+        kw.setdefault("env", self.bench.env)
+        kw.setdefault("cwd", self.bench.home)
+        return run("nsenter", "-t", self.keeper.pid, "-U", "-m", "--preserve-credentials", "--wd=" + str(kw["cwd"]), *args, **kw)
+
+    def end(self):
+        """All agents in there."""
+        for home in (None, *self.bench.home.glob("g*"), self.bench.home / ".gnupg"):
+            env = {k: v for k, v in self.bench.env.items() if k != "GNUPGHOME"}
+            if home:
+                env["GNUPGHOME"] = str(home)
+            self.inside("gpgconf", "--kill", "gpg-agent", env=env, check=False)
+        self.keeper.stdin.close()
+        self.keeper.wait(20)
+        self.keeper.stdout.close()
+
+    def dirs(self, env):
+        out = self.inside("gpgconf", "--list-dirs", env=env).stdout
+        return dict(line.split(":", 1) for line in out.splitlines())
+
+    def test_places(self):
+        """The sockets are where gpgconf says for every kind of home, and the directories for them are made as gpg makes them."""
+        base = {k: v for k, v in self.bench.env.items() if k != "GNUPGHOME"}
+        odd = self.bench.home / "g ö%41"
+        for home in (None, self.home, odd, str(self.home) + "/", f"{self.bench.home}/../h/g2", "relative"):
+            env = dict(base, GNUPGHOME=str(home)) if home else base
+            if home:
+                (self.bench.home / home).mkdir(mode=0o700, exist_ok=True)
+            with self.subTest(home=home):
+                self.inside(self.program, "--daemon", env=env)
+                dirs = self.dirs(env)
+                got = [self.inside("gpg-connect-agent", "--no-autostart", f"GETINFO {what}", "/bye", env=env).stdout.splitlines()[0]
+                       for what in ("socket_name", "ssh_socket_name")]
+                want = [dirs[k].replace("%25", "%").replace("%3a", ":") for k in ("agent-socket", "agent-ssh-socket")]
+                self.assertEqual(got, ["D " + w.replace("%", "%25") for w in want])
+                self.assertTrue(want[0].startswith("/run/user/"), want)
+                self.assertEqual(os.path.basename(os.path.dirname(want[0]))[:2], "d." if home else "gn")
+                names = self.inside("ls", "-A", os.path.dirname(want[0])).stdout.split()
+                self.assertLessEqual(set(SOCKETS), set(names))
+                modes = self.inside("stat", "-c", "%a", os.path.dirname(want[0]), "/run/user/0/gnupg").stdout.split()
+                self.assertEqual(modes, ["700", "700"])
+                self.inside("gpgconf", "--kill", "gpg-agent", env=env)
+        # a directory that others could enter is not used, by neither
+        self.inside("chmod", "750", "/run/user/0/gnupg")
+        self.inside(self.program, "--daemon")
+        self.assertEqual(self.ask("socket_name"), f"{self.home}/S.gpg-agent")
+        self.assertEqual(self.dirs(self.bench.env)["agent-socket"], f"{self.home}/S.gpg-agent")
+
+    def test_long_path(self):
+        """With /run/user there, a home with a long path is no problem."""
+        home = self.bench.home / ("g" * 150)
+        home.mkdir(mode=0o700)
+        self.bench.env["GNUPGHOME"] = str(home)
+        self.bench.run("gpg-connect-agent", "--agent-program", BUILD / "latchkey-agent", "/bye")
+        self.started()
+
+    def test_standard_home_is_made(self):
+        del self.bench.env["GNUPGHOME"]
+        self.inside(self.program, "--daemon")
+        self.assertEqual((self.bench.home / ".gnupg").stat().st_mode & 0o777, 0o700)
+        self.assertEqual(self.ask("socket_name"), "/run/user/0/gnupg/S.gpg-agent")
+
+    def test_gpgconf_options(self):
+        """gpgconf asks this agent for its options, checks and changes its file; graphical configurators go by that."""
+        if not os.path.exists(STOCK):
+            self.skipTest("optional: no gpg-agent in /usr/bin")
+        self.assertIn("latchkey", self.inside(STOCK, "--version").stdout)
+        options = {line.split(":")[0]: line.split(":") for line in self.inside("gpgconf", "--list-options", "gpg-agent").stdout.splitlines()}
+        self.assertEqual(options["default-cache-ttl"][7], "600")
+        self.assertEqual(options["ssh-fingerprint-digest"][7], '"md5')
+        for name in ("pinentry-timeout", "enable-ssh-support", "grab", "log-file"):
+            self.assertIn(name, options)
+        self.assertEqual(self.inside("gpgconf", "--check-options", "gpg-agent").stdout.split(":")[3:5], ["1", "1"])
+        self.assertRegex(self.inside("gpgconf", "--check-programs").stdout, r"(?m)^gpg-agent:[^:]*:[^:]*gpg-agent:1:1:")
+        self.inside(self.program, "--daemon")
+        self.inside("gpgconf", "--runtime", "--change-options", "gpg-agent", input="default-cache-ttl:0:77\ngrab:0:1\n")
+        conf = (self.home / "gpg-agent.conf").read_text()
+        self.assertRegex(conf, r"(?m)^default-cache-ttl 77$")
+        self.assertRegex(conf, r"(?m)^grab$")
+        options = {line.split(":")[0]: line.split(":") for line in self.inside("gpgconf", "--list-options", "gpg-agent").stdout.splitlines()}
+        self.assertEqual(options["default-cache-ttl"][9], "77")
+        # an option that is not known is no error, a value that is none is one
+        self.conf("frobnicate\n")
+        self.assertIn(":1:1:", self.inside("gpgconf", "--check-options", "gpg-agent").stdout)
+        self.conf("max-cache-ttl 1\nmax-cache-ttl x\n")
+        self.assertIn(":1:0:", self.inside("gpgconf", "--check-options", "gpg-agent").stdout)
 
 
 class Service(Start):
