@@ -268,7 +268,7 @@ install: all
 	ln -sf latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey-gpg.fish
 	install -d $(DESTDIR)$(SYSTEMDUSERDIR)
 	sed 's|@bindir@|$(bindir)|g' contrib/systemd/latchkey-agent.service.in > $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
-	install -m 0644 contrib/systemd/latchkey-agent.socket contrib/systemd/latchkey-ctl.socket $(DESTDIR)$(SYSTEMDUSERDIR)/
+	install -m 0644 contrib/systemd/*.socket $(DESTDIR)$(SYSTEMDUSERDIR)/
 	chmod 0644 $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
 	@install -d $(DESTDIR)$(SYSCONFDIR)/latchkey/policy.d 2>/dev/null || \
 	    echo "note: $(SYSCONFDIR)/latchkey/policy.d, for an administrator's policies, cannot be made by you"
@@ -281,7 +281,7 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/bash-completion/completions/,latchkey latchkey-agent latchkey-gpg) \
 	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_latchkey \
 	    $(addprefix $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/,latchkey.fish latchkey-agent.fish latchkey-gpg.fish)
-	rm -f $(addprefix $(DESTDIR)$(SYSTEMDUSERDIR)/,latchkey-agent.service latchkey-agent.socket latchkey-ctl.socket)
+	rm -f $(addprefix $(DESTDIR)$(SYSTEMDUSERDIR)/,latchkey-agent.service $(notdir $(wildcard contrib/systemd/*.socket)))
 
 clean:
 	rm -rf $(BUILD)

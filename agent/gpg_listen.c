@@ -5,6 +5,7 @@
 #include <assuan.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/net.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -92,6 +93,29 @@ bool gpg_agent_answers(const char *path, long *pid)
         *pid = strtol(a.text, NULL, 10);
     assuan_release(ctx);
     return answers;
+}
+
+bool gpg_socket_is_held(const char *path)
+{
+    FILE *f = fopen("/proc/net/unix", "re");
+    char *line = NULL;
+    size_t size = 0;
+    bool held = false;
+
+    while (f != NULL && !held && getline(&line, &size, f) > 0) {
+        unsigned long flags;
+        int at = 0;
+
+        /* Num RefCount Protocol Flags Type St Inode Path */
+        if (sscanf(line, "%*s %*s %*s %lx %*s %*s %*s %n", &flags, &at) != 1 || at == 0)
+            continue;
+        line[strcspn(line, "\n")] = '\0';
+        held = (flags & __SO_ACCEPTCON) != 0 && strcmp(line + at, path) == 0;
+    }
+    free(line);
+    if (f != NULL)
+        fclose(f);
+    return held;
 }
 
 /* --- listening -------------------------------------------------------------------------------------------------------------------- */
@@ -189,6 +213,7 @@ gpg_error_t gpg_listen_only(struct gpg_options *o, char *const paths[SERVER_ROLE
                   {&c->extra_socket, paths[SERVER_GPG_EXTRA]},
                   {&c->browser_socket, paths[SERVER_GPG_BROWSER]},
                   {&c->ssh_socket, paths[SERVER_SSH]}};
+    gpg_error_t err;
 
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         char *copy = places[i].path != NULL ? gpgrt_strdup(places[i].path) : NULL;
@@ -198,5 +223,8 @@ gpg_error_t gpg_listen_only(struct gpg_options *o, char *const paths[SERVER_ROLE
         gpgrt_free(*places[i].to);
         *places[i].to = copy;
     }
-    return 0;
+    err = make_home(o);
+    if (err != 0)
+        complain(o, c->home, gpg_strerror(err));
+    return err;
 }

@@ -213,20 +213,21 @@ static gpg_error_t listen_at_path(struct server *s, const char *path, struct gpg
 static bool listen_if_free(struct server *s, struct gpg_options *g)
 {
     struct stat st;
-    long pid;
     gpg_error_t err;
 
     /* gpg makes its home directory when it is first used: not before. */
     if (stat(g->conf->home, &st) != 0)
         return false;
-    err = gpg_listen(s, g, false);
-    if (gpg_err_code(err) == GPG_ERR_EADDRINUSE) {
-        if (!gpg_agent_answers(g->conf->socket, &pid))
-            pid = 0;
-        gpgrt_log_info("gpg is served by another agent (process %ld, %s); for this one to do so: "
-                       "gpgconf --kill gpg-agent, and start this one anew\n",
-                       pid, g->conf->socket);
-    }
+    err = gpg_listen_paths(g, true);
+    if (err == 0)
+        err = gpg_socket_is_held(g->conf->socket) ? gpg_error(GPG_ERR_EADDRINUSE)
+                                                  : gpg_listen(s, g, false);
+    if (gpg_err_code(err) == GPG_ERR_EADDRINUSE)
+        gpgrt_log_info(
+            "another agent serves gpg at %s; for this one to do so: gpgconf --kill gpg-agent, and "
+            "start this one anew; where systemd listens there see AS GPG-AGENT in "
+            "latchkey-agent(1)\n",
+            g->conf->socket);
     return err == 0;
 }
 

@@ -79,7 +79,7 @@ def card(bench, agent, server, pcscd, pinentry, seen):
     seen = show_dialogs(pinentry, seen)
     certificate = agent.latchkey("keys", "--openpgp", "Ann Author <ann@example.org>").stdout
     print("$ latchkey keys --openpgp 'Ann Author <ann@example.org>' | gpg --import", flush=True)
-    (bench.home / ".gnupg").mkdir(mode=0o700)
+    (bench.gnupg).mkdir(mode=0o700)
     bench.run("gpg", "--batch", "-q", "--import", input=certificate)
     seen = show_dialogs(pinentry, seen)
     signed = show(bench, "git log --show-signature -1", cwd=repo)

@@ -28,7 +28,7 @@ class StockGpg(unittest.TestCase):
         self.pinentry = ScriptedPinentry(b)
         self.pinentry.always(ALL_PIN)
         self.pcscd = Pcscd(b)
-        gnupg = b.home / ".gnupg"
+        gnupg = b.gnupg
         gnupg.mkdir(mode=0o700)
         (gnupg / "scdaemon.conf").write_text("disable-ccid\n")
         (gnupg / "gpg-agent.conf").write_text(f"enable-ssh-support\npinentry-program {self.pinentry.program}\n")

@@ -32,7 +32,7 @@ class Git(unittest.TestCase):
 
     def trust(self):
         certificate = self.agent.latchkey("keys", "--openpgp", "Ann Author <ann@example.org>").stdout
-        (self.bench.home / ".gnupg").mkdir(mode=0o700)
+        (self.bench.gnupg).mkdir(mode=0o700)
         self.bench.run("gpg", "--batch", "-q", "--import", input=certificate)
         self.bench.run("gpg", "--batch", "--import-ownertrust", input=f"{self.fpr}:6:\n")
 

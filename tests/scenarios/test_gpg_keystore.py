@@ -48,7 +48,7 @@ class KeyStore(unittest.TestCase):
     def setUp(self):
         self.bench = Bench()
         self.addCleanup(self.bench.close)
-        self.home = self.bench.home / ".gnupg"
+        self.home = self.bench.gnupg
         self.home.mkdir(mode=0o700)
         self.folder = self.home / "private-keys-v1.d"
         (self.home / "gpg-agent.conf").write_text("allow-loopback-pinentry\nallow-preset-passphrase\n")

@@ -48,6 +48,7 @@ class Bench:
         self.top = pathlib.Path(tempfile.mkdtemp(prefix="lk", dir="/tmp"))
         self.home = self.top / "h"
         self.runtime = self.top / "r"
+        self.gnupg = self.home / "g"  # not ~/.gnupg: the sockets of that would be the person's own
         self.config = self.home / ".config" / "latchkey"
         self.processes = []
         self.cleanups = []
@@ -57,7 +58,7 @@ class Bench:
         self.env = {
             "PATH": f"{BUILD}:{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin",
             "HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.runtime), "LATCHKEY_SYSCONFDIR": str(self.top / "etc"),
-            "GNUPGHOME": str(self.home / ".gnupg"), "LANG": "C.UTF-8", "TERM": "dumb",
+            "GNUPGHOME": str(self.gnupg), "LANG": "C.UTF-8", "TERM": "dumb",
             "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": str(self.home / ".gitconfig"),
             "GIT_AUTHOR_NAME": "Ann Author", "GIT_AUTHOR_EMAIL": "ann@example.org",
             "GIT_COMMITTER_NAME": "Ann Author", "GIT_COMMITTER_EMAIL": "ann@example.org",
@@ -114,4 +115,8 @@ class Bench:
             except subprocess.TimeoutExpired:
                 p.kill()
                 p.wait()
+        if pathlib.Path(f"/run/user/{os.getuid()}").is_dir() and shutil.which("gpgconf"):
+            for home in self.home.iterdir():
+                if (home / "private-keys-v1.d").is_dir():
+                    self.run("gpgconf", "--remove-socketdir", env=dict(self.env, GNUPGHOME=str(home)), check=False)
         shutil.rmtree(self.top, ignore_errors=True)
