@@ -15,7 +15,7 @@
 #define TOUCH_CACHE_S 15
 #define AGAIN_MS      50
 
-static const char *const slot_ids[NSLOTS] = {"sig", "dec", "aut"};
+const char *const openpgp_slot_ids[NSLOTS] = {"sig", "dec", "aut"};
 
 /* --- opening ------------------------------------------------------------------------------------------------------------------- */
 
@@ -23,7 +23,8 @@ static void close_card(void *state)
 {
     struct openpgp *o = state;
 
-    openpgp_forget_pin(o);
+    openpgp_forget_pin(&o->user);
+    openpgp_forget_pin(&o->admin);
     for (unsigned i = 0; i < NSLOTS; i++) {
         key_unref(o->slots[i].key);
         gpgrt_free(o->slots[i].oid_curve);
@@ -41,7 +42,7 @@ static gpg_error_t open_card(const char *reader, void **state)
 
     if (o == NULL)
         return gpg_error_from_syserror();
-    o->pin = BUF_INIT_SECURE;
+    o->user.pin = o->admin.pin = BUF_INIT_SECURE;
     o->counter = -1;
     o->tries[0] = o->tries[1] = o->tries[2] = -1;
     o->reader = gpgrt_strdup(reader);
@@ -56,35 +57,33 @@ static gpg_error_t open_card(const char *reader, void **state)
     o->contactless = pcsc_is_contactless(p);
     if (!o->contactless)
         apdu_note_capabilities(&o->card, apdu_historical(pcsc_atr(p)));
+    o->atr = pcsc_atr(p);
     pcsc_usb_address(p, &o->bus, &o->dev);
     *state = o;
     return 0;
 }
 
-static gpg_error_t begin(struct openpgp *o)
+void openpgp_lost_state(struct openpgp *o)
+{
+    o->selected = false;
+    o->doubted = true;
+    o->verified[0] = o->verified[1] = o->verified[2] = false;
+}
+
+gpg_error_t openpgp_begin(struct openpgp *o)
 {
     bool interfered = false;
     gpg_error_t err = o->card.transport->begin(o->card.handle, &interfered);
 
-    if (interfered) {
-        o->selected = false;
-        o->doubted = true;
-        o->verified[0] = o->verified[1] = false;
-    }
+    openpgp_expire_admin(o);
+    if (interfered)
+        openpgp_lost_state(o);
     return err;
 }
 
-static void end(struct openpgp *o, bool reset)
+void openpgp_end(struct openpgp *o, bool reset)
 {
     o->card.transport->end(o->card.handle, reset);
-}
-
-/* The card was reset in the middle of a transaction, or the exchange broke. */
-static void lost_state(struct openpgp *o)
-{
-    o->selected = false;
-    o->doubted = true;
-    o->verified[0] = o->verified[1] = false;
 }
 
 /* --- learning ------------------------------------------------------------------------------------------------------------------ */
@@ -101,21 +100,21 @@ static gpg_error_t learn_in_transaction(struct openpgp *o, bool refresh, bool ss
     return err != 0 ? err : openpgp_read_keys(o, ssh_only);
 }
 
-static gpg_error_t learn_card(struct openpgp *o, bool refresh, bool ssh_only)
+gpg_error_t openpgp_learn_card(struct openpgp *o, bool refresh, bool ssh_only)
 {
     gpg_error_t err = 0;
 
-    if (o->learned && !refresh && (ssh_only || !openpgp_any_unread(o)))
+    if (o->learned && !refresh && (ssh_only ? !o->slots[SLOT_AUT].unread : !openpgp_any_unread(o)))
         return 0;
     for (int i = 0; i < MAX_ROUNDS; i++) {
-        err = begin(o);
+        err = openpgp_begin(o);
         if (err != 0)
             return err;
         err = learn_in_transaction(o, refresh, ssh_only);
-        end(o, false);
+        openpgp_end(o, false);
         if (gpg_err_code(err) != GPG_ERR_CARD_RESET && gpg_err_code(err) != GPG_ERR_EAGAIN)
             return err;
-        lost_state(o);
+        openpgp_lost_state(o);
     }
     return err;
 }
@@ -184,7 +183,7 @@ static gpg_error_t put_key(struct openpgp *o, unsigned i, struct buf *lines)
     const struct slot *s = &o->slots[i];
     struct buf f = BUF_INIT;
     char *fpr = s->has_fpr ? hex_encode(s->fpr, sizeof s->fpr) : NULL;
-    gpg_error_t err = driver_put_key(&f, slot_ids[i], s->key, caps[i], families[i]);
+    gpg_error_t err = driver_put_key(&f, openpgp_slot_ids[i], s->key, caps[i], families[i]);
 
     if (err == 0) {
         if (s->created != 0)
@@ -208,7 +207,7 @@ static gpg_error_t put_key(struct openpgp *o, unsigned i, struct buf *lines)
 static gpg_error_t learn(void *state, bool refresh, bool ssh_only, struct buf *lines)
 {
     struct openpgp *o = state;
-    gpg_error_t err = learn_card(o, refresh, ssh_only);
+    gpg_error_t err = openpgp_learn_card(o, refresh, ssh_only);
 
     if (err != 0)
         return err;
@@ -266,20 +265,21 @@ static gpg_error_t run_command(struct work *w, unsigned *sw)
 static gpg_error_t prepare(struct work *w, bool fresh_select, bool *need_pin)
 {
     struct openpgp *o = w->o;
-    bool *verified = &o->verified[w->ref == PW1_SIGN ? 0 : 1];
-    bool must_verify = !*verified || w->op->pin_age == 0 || !openpgp_pin_serves(o, w->op->pin_age);
+    bool *verified = openpgp_verified(o, w->ref);
+    bool must_verify =
+        !*verified || w->op->pin_age == 0 || !openpgp_pin_serves(o, w->ref, w->op->pin_age);
     gpg_error_t err = 0;
 
     *need_pin = false;
-    if (must_verify && !openpgp_pin_serves(o, w->op->pin_age) &&
-        !(w->op->pin_typed && o->pin.len > 0)) {
+    if (must_verify && !openpgp_pin_serves(o, w->ref, w->op->pin_age) &&
+        !(w->op->pin_typed && o->user.pin.len > 0)) {
         *need_pin = true;
         return 0;
     }
     if (!o->selected || fresh_select || (must_verify && profile_has(o->profile, OTHER_APPLETS)))
         err = openpgp_reselect(o);
     if (err == 0 && (must_verify || !*verified)) {
-        bool was_good = o->pin_good && !w->op->pin_typed;
+        bool was_good = o->user.good && !w->op->pin_typed;
 
         err = openpgp_verify_held(o, w->ref);
         if (err == 0 && was_good)
@@ -301,7 +301,7 @@ enum result { DONE, AGAIN, AGAIN_WITH_SELECT, WANTS_PIN, FAILED };
 static enum result in_transaction(struct work *w, bool fresh_select, gpg_error_t *err)
 {
     struct openpgp *o = w->o;
-    bool need_pin = false, verified_before = o->verified[w->ref == PW1_SIGN ? 0 : 1], verified_now;
+    bool need_pin = false, verified_before = *openpgp_verified(o, w->ref), verified_now;
     unsigned sw = 0x9000;
 
     *err = prepare(w, fresh_select, &need_pin);
@@ -309,7 +309,7 @@ static enum result in_transaction(struct work *w, bool fresh_select, gpg_error_t
         *err = openpgp_fresh_tries(o);
     if (*err == 0 && need_pin)
         return WANTS_PIN;
-    if (gpg_err_code(*err) == GPG_ERR_WRONG_CARD && !fresh_select && o->pin.len > 0)
+    if (gpg_err_code(*err) == GPG_ERR_WRONG_CARD && !fresh_select && o->user.pin.len > 0)
         return AGAIN_WITH_SELECT; /* another applet was selected */
     if (*err != 0)
         return FAILED;
@@ -342,7 +342,7 @@ static gpg_error_t leave(struct work *w, gpg_error_t err)
     if (w->op->drop && gpg_err_code(err) != GPG_ERR_CARD_REMOVED &&
         gpg_err_code(err) != GPG_ERR_ENODEV)
         openpgp_unverify(w->o, &reset);
-    end(w->o, reset);
+    openpgp_end(w->o, reset);
     return err;
 }
 
@@ -361,7 +361,7 @@ static gpg_error_t perform(struct work *w)
 
         if (w->op->io->canceled(w->op->io->arg))
             return gpg_error(GPG_ERR_CANCELED);
-        err = begin(o);
+        err = openpgp_begin(o);
         if (err != 0)
             return err;
         r = in_transaction(w, fresh_select, &err);
@@ -372,24 +372,24 @@ static gpg_error_t perform(struct work *w)
             fresh_select = true;
             /* fall through */
         case AGAIN:
-            end(o, false);
+            openpgp_end(o, false);
             break;
         case WANTS_PIN:
-            end(o, false);
+            openpgp_end(o, false);
             err = openpgp_ask_pin(o, w->op, w->ref, wrong);
             if (err != 0)
                 return err;
             break;
         case FAILED:
             if (gpg_err_code(err) == GPG_ERR_CARD_RESET || gpg_err_code(err) == GPG_ERR_EAGAIN) {
-                end(o, false);
-                lost_state(o);
+                openpgp_end(o, false);
+                openpgp_lost_state(o);
                 if (gpg_err_code(err) == GPG_ERR_EAGAIN)
                     nanosleep(&moment, NULL); /* a card on its way into or out of the field */
                 break;
             }
             leave(w, err);
-            if (gpg_err_code(err) != GPG_ERR_BAD_PIN || o->pin_good)
+            if (gpg_err_code(err) != GPG_ERR_BAD_PIN || o->user.good)
                 return err;
             /* The PIN that was sent is forgotten: the person may type another one. */
             wrong = true;
@@ -405,7 +405,7 @@ static gpg_error_t perform(struct work *w)
 static struct slot *find_slot(struct openpgp *o, const char *id, unsigned *index)
 {
     for (unsigned i = 0; i < NSLOTS; i++)
-        if (strcmp(slot_ids[i], id) == 0 && o->slots[i].key != NULL) {
+        if (strcmp(openpgp_slot_ids[i], id) == 0 && o->slots[i].key != NULL) {
             *index = i;
             return &o->slots[i];
         }
@@ -424,7 +424,8 @@ static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
     struct work w = {.o = o, .op = op, .answer = BUF_INIT};
     struct buf input = BUF_INIT;
     unsigned index = 0;
-    gpg_error_t err = learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
+    gpg_error_t err =
+        openpgp_learn_card(o, false, strcmp(op->key_id, openpgp_slot_ids[SLOT_AUT]) == 0);
 
     if (err != 0)
         return err;
@@ -460,7 +461,8 @@ static gpg_error_t decrypt(void *state, struct driver_op *op, struct buf *result
     struct work w = {.o = o, .op = op, .ref = PW1_OTHER, .answer = BUF_INIT_SECURE};
     struct buf input = BUF_INIT;
     unsigned index = 0;
-    gpg_error_t err = learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
+    gpg_error_t err =
+        openpgp_learn_card(o, false, strcmp(op->key_id, openpgp_slot_ids[SLOT_AUT]) == 0);
 
     if (err != 0)
         return err;
@@ -490,8 +492,10 @@ static gpg_error_t verify(void *state, struct driver_op *op, const char *ref)
     struct openpgp *o = state;
     struct work w = {
         .o = o, .op = op, .ref = ref != NULL && strcmp(ref, "81") == 0 ? PW1_SIGN : PW1_OTHER};
-    gpg_error_t err = learn_card(o, false, true);
+    gpg_error_t err = openpgp_learn_card(o, false, true);
 
+    if (err == 0 && ref != NULL && strcmp(ref, "83") == 0)
+        return openpgp_verify_admin(o, op);
     return err != 0 ? err : perform(&w);
 }
 
@@ -500,12 +504,13 @@ static void forget(void *state)
     struct openpgp *o = state;
     bool reset = false;
 
-    openpgp_forget_pin(o);
-    if ((o->verified[0] || o->verified[1]) && begin(o) == 0) {
+    openpgp_forget_pin(&o->user);
+    openpgp_forget_pin(&o->admin);
+    if ((o->verified[0] || o->verified[1] || o->verified[2]) && openpgp_begin(o) == 0) {
         openpgp_unverify(o, &reset);
-        end(o, reset);
+        openpgp_end(o, reset);
     }
-    o->verified[0] = o->verified[1] = false;
+    o->verified[0] = o->verified[1] = o->verified[2] = false;
 }
 
 const struct driver driver_pcsc = {
@@ -519,4 +524,5 @@ const struct driver driver_pcsc = {
     .decrypt = decrypt,
     .verify = verify,
     .forget = forget,
+    .verbs = openpgp_verbs,
 };
