@@ -83,7 +83,7 @@ static gpg_error_t send_short(const struct card *c, const struct apdu *a, struct
         buf_put_rd(&cmd, data);
     }
     if (le && !(c->t0 && data.n > 0))
-        buf_put_u8(&cmd, 0);
+        buf_put_u8(&cmd, a->le);
     err = exchange(c, &cmd, resp, sw);
     buf_free(&cmd);
     return err;

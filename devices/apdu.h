@@ -30,6 +30,7 @@ struct apdu {
     uint8_t cla, ins, p1, p2;
     struct rd data;
     bool want_data; /* Le */
+    uint8_t le;     /* its value with data of up to 255 octets, 0: whatever there is */
     size_t expect;  /* how long the answer will about be, 0 not known: beyond 256 octets an extended
                        Le saves GET RESPONSEs where the card announces it */
     bool secret;    /* data is a PIN: never shown in a log */

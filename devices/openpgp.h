@@ -12,21 +12,46 @@ enum uif { UIF_OFF, UIF_ON, UIF_FIXED, UIF_CACHED, UIF_CACHED_FIXED };
 
 struct slot {
     bool unread;     /* its public key was not asked for yet */
+    bool empty;      /* key information (DE) says so */
     struct key *key; /* NULL: empty, or unread */
     char *oid_curve; /* from the algorithm attributes; NULL for RSA */
     bool rsa, ecdh;
     unsigned rsa_bits;
+    uint8_t attr[16]; /* C1..C3 as they are */
+    size_t attr_len;
     uint8_t fpr[20];
     bool has_fpr;
     uint32_t created;
     enum uif uif;
 };
 
+/* The three secrets of a card, in the order of the PW status bytes (C4). */
+enum password { PASSWORD_PW1, PASSWORD_RC, PASSWORD_PW3, NPASSWORDS };
+
 struct kdf {
     bool known, active;
     int hash;
     uint32_t count;
-    uint8_t salt[3][8]; /* of PW1, RC, PW3 */
+    uint8_t salt[NPASSWORDS][8];
+};
+
+/* A PIN as the person typed it. */
+struct held_pin {
+    struct buf pin;   /* secure */
+    int64_t typed_ms; /* when it was typed and right */
+    int64_t used_ms;  /* when it last served */
+    bool good;
+    bool unanswered; /* it was sent, and the answer got lost: it may have cost a try */
+};
+
+/* What the card can do: extended capabilities (C0), 7F74, historical bytes. */
+struct abilities {
+    bool secure_messaging, challenge, import, change_force, private_objects, change_attributes, aes;
+    bool button;
+    uint8_t sm_algo;
+    uint16_t max_challenge, max_cert,
+        max_special;    /* max_special: of login data, URL, private objects */
+    uint8_t life_cycle; /* 3 initialised, 5 operational, 0 not told */
 };
 
 struct openpgp {
@@ -35,13 +60,15 @@ struct openpgp {
     char *reader;
     bool contactless;
     int bus, dev;
+    struct rd atr;
     bool learned; /* all but slots that are unread */
     /* from 6E */
     uint8_t aid[16];
     bool kdf_possible, forced_pin, uif_listed;
     int tries[3];     /* PW1, RC, PW3 */
     int64_t tries_ms; /* when they were read */
-    int max_pin;
+    int max_pin[NPASSWORDS];
+    struct abilities can;
     long counter;
     struct slot slots[NSLOTS];
     struct kdf kdf;
@@ -49,12 +76,8 @@ struct openpgp {
     /* state of the card as far as nobody interfered */
     bool doubted; /* somebody reset it: is it still the same card? */
     bool selected;
-    bool verified[2]; /* PW1 as 81, as 82 */
-    /* the PIN as the person typed it */
-    struct buf pin;
-    int64_t pin_ms; /* when it was typed and right */
-    bool pin_good;
-    bool pin_unanswered; /* it was sent, and the answer got lost: it may have cost a try */
+    bool verified[3]; /* PW1 as 81, as 82; PW3 */
+    struct held_pin user, admin;
     int64_t touched_ms;
     /* the admin PIN, and when it was last used */
     struct buf admin;
@@ -62,16 +85,24 @@ struct openpgp {
     bool admin_good;
 };
 
-/* References of PW1: 81 for PSO:CDS, 82 for the rest. */
+/* References of PW1: 81 for PSO:CDS, 82 for the rest. PW3. */
 #define PW1_SIGN  0x81
 #define PW1_OTHER 0x82
+#define PW3_ADMIN 0x83
+
+/* Longest that PW3 is held after its last use. */
+#define ADMIN_HELD_MS 60000
+
+extern const char *const openpgp_slot_ids[NSLOTS]; /* "sig", "dec", "aut" */
 
 int64_t openpgp_now_ms(void);
 
-/* openpgp_card.c: a transaction; and what is known no more when the exchange broke in the middle of one. */
+/* openpgp_card.c: a transaction of its own: what others did to the card meanwhile is noted. */
 gpg_error_t openpgp_begin(struct openpgp *o);
 void openpgp_end(struct openpgp *o, bool reset);
+/* The card was reset in the middle of a transaction, or the exchange broke. */
 void openpgp_lost_state(struct openpgp *o);
+/* Learns what is not known yet; REFRESH: anew. No transaction is open. */
 gpg_error_t openpgp_learn_card(struct openpgp *o, bool refresh, bool ssh_only);
 
 /* openpgp_learn.c: SELECT; everything that 6E and the public keys tell. A transaction is open. */
@@ -88,6 +119,9 @@ gpg_error_t openpgp_read_keys(struct openpgp *o, bool ssh_only);
 bool openpgp_any_unread(const struct openpgp *o);
 /* Reads 6E (and 7A) anew. */
 gpg_error_t openpgp_refresh(struct openpgp *o);
+/* The application related data as they are now: into ALL (may be NULL), and into O, whose slots are unread where the key looks
+ * like another one since. */
+gpg_error_t openpgp_read_6e(struct openpgp *o, struct buf *all);
 /* PW status: tries left. */
 gpg_error_t openpgp_read_tries(struct openpgp *o);
 /* Parsing alone, for tests and fuzzing: R is the content of 6E, the value of a 7F49, C1..C3's content. */
@@ -98,21 +132,31 @@ gpg_error_t openpgp_parse_kdf(struct rd r, struct kdf *out);
 /* GET DATA; missing objects give GPG_ERR_NO_OBJ. The outer tag is stripped where a card sends it. */
 gpg_error_t openpgp_get_data(struct openpgp *o, unsigned tag, struct buf *out);
 
-/* openpgp_pin.c. REF: PW1_SIGN or PW1_OTHER. A transaction is open. Sends the held PIN once. */
+/* openpgp_pin.c. REF: PW1_SIGN, PW1_OTHER or PW3_ADMIN. A transaction is open. Sends the held PIN once. */
 gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref);
-/* Gets a PIN from the person (no transaction open) into O->pin, as not yet proven. */
+/* Gets a PIN from the person (no transaction open) and holds it, as not yet proven. */
 gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref, bool wrong);
-/* May the PIN that is held serve a request for PIN_AGE? */
-bool openpgp_pin_serves(const struct openpgp *o, long pin_age);
-void openpgp_forget_pin(struct openpgp *o);
-/* PIN as it goes to the card, appended to OUT (secure): as it was typed, or derived by the KDF-DO. */
-enum pin_index { PIN_PW1, PIN_RC, PIN_PW3 };
-gpg_error_t openpgp_put_pin(struct openpgp *o, enum pin_index which, struct rd pin,
-                            struct buf *out);
+/* May the PIN that is held for REF serve a request for PIN_AGE? */
+bool openpgp_pin_serves(const struct openpgp *o, uint8_t ref, long pin_age);
+struct held_pin *openpgp_held(struct openpgp *o, uint8_t ref);
+bool *openpgp_verified(struct openpgp *o, uint8_t ref);
+void openpgp_forget_pin(struct held_pin *h);
+/* Forgets PW3 once its time is over. */
+void openpgp_expire_admin(struct openpgp *o);
+/* PIN in the form in which the card wants WHICH (KDF-DO), appended to VALUE (secure). A transaction is open. */
+gpg_error_t openpgp_pin_value(struct openpgp *o, enum password which, struct rd pin,
+                              struct buf *value);
+/* The card refused WHICH with SW: reads how many tries are left. GPG_ERR_PIN_BLOCKED, GPG_ERR_BAD_PIN, what SW says. */
+gpg_error_t openpgp_pin_refused(struct openpgp *o, enum password which, unsigned sw);
 /* Reads the tries left anew unless that was just done: other programs may have used some up. */
 gpg_error_t openpgp_fresh_tries(struct openpgp *o);
 /* Leaves the card unverified; a transaction is open. *RESET: end it with a reset. */
 void openpgp_unverify(struct openpgp *o, bool *reset);
+
+/* openpgp_admin.c: the verbs of cards (proto/token_protocol.h). */
+extern const struct driver_verb openpgp_verbs[];
+/* VERIFY of PW3. */
+gpg_error_t openpgp_verify_admin(struct openpgp *o, struct driver_op *op);
 
 /* openpgp_input.c: the data of PSO:CDS or INTERNAL AUTHENTICATE (DigestInfo, hash, or message by the key's kind); of
  * PSO:DECIPHER from a canonical (enc-val ..). Appended to B. */

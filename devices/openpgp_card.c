@@ -15,7 +15,7 @@
 #define TOUCH_CACHE_S 15
 #define AGAIN_MS      50
 
-static const char *const slot_ids[NSLOTS] = {"sig", "dec", "aut"};
+const char *const openpgp_slot_ids[NSLOTS] = {"sig", "dec", "aut"};
 
 /* --- opening ------------------------------------------------------------------------------------------------------------------- */
 
@@ -23,8 +23,8 @@ static void close_card(void *state)
 {
     struct openpgp *o = state;
 
-    openpgp_forget_pin(o);
-    buf_free(&o->admin);
+    openpgp_forget_pin(&o->user);
+    openpgp_forget_pin(&o->admin);
     for (unsigned i = 0; i < NSLOTS; i++) {
         key_unref(o->slots[i].key);
         gpgrt_free(o->slots[i].oid_curve);
@@ -42,7 +42,7 @@ static gpg_error_t open_card(const char *reader, void **state)
 
     if (o == NULL)
         return gpg_error_from_syserror();
-    o->pin = o->admin = BUF_INIT_SECURE;
+    o->user.pin = o->admin.pin = BUF_INIT_SECURE;
     o->counter = -1;
     o->tries[0] = o->tries[1] = o->tries[2] = -1;
     o->reader = gpgrt_strdup(reader);
@@ -57,9 +57,17 @@ static gpg_error_t open_card(const char *reader, void **state)
     o->contactless = pcsc_is_contactless(p);
     if (!o->contactless)
         apdu_note_capabilities(&o->card, apdu_historical(pcsc_atr(p)));
+    o->atr = pcsc_atr(p);
     pcsc_usb_address(p, &o->bus, &o->dev);
     *state = o;
     return 0;
+}
+
+void openpgp_lost_state(struct openpgp *o)
+{
+    o->selected = false;
+    o->doubted = true;
+    o->verified[0] = o->verified[1] = o->verified[2] = false;
 }
 
 gpg_error_t openpgp_begin(struct openpgp *o)
@@ -67,25 +75,15 @@ gpg_error_t openpgp_begin(struct openpgp *o)
     bool interfered = false;
     gpg_error_t err = o->card.transport->begin(o->card.handle, &interfered);
 
-    if (interfered) {
-        o->selected = false;
-        o->doubted = true;
-        o->verified[0] = o->verified[1] = false;
-    }
+    openpgp_expire_admin(o);
+    if (interfered)
+        openpgp_lost_state(o);
     return err;
 }
 
 void openpgp_end(struct openpgp *o, bool reset)
 {
     o->card.transport->end(o->card.handle, reset);
-}
-
-/* The card was reset in the middle of a transaction, or the exchange broke. */
-void openpgp_lost_state(struct openpgp *o)
-{
-    o->selected = false;
-    o->doubted = true;
-    o->verified[0] = o->verified[1] = false;
 }
 
 /* --- learning ------------------------------------------------------------------------------------------------------------------ */
@@ -106,7 +104,7 @@ gpg_error_t openpgp_learn_card(struct openpgp *o, bool refresh, bool ssh_only)
 {
     gpg_error_t err = 0;
 
-    if (o->learned && !refresh && (ssh_only || !openpgp_any_unread(o)))
+    if (o->learned && !refresh && (ssh_only ? !o->slots[SLOT_AUT].unread : !openpgp_any_unread(o)))
         return 0;
     for (int i = 0; i < MAX_ROUNDS; i++) {
         err = openpgp_begin(o);
@@ -185,7 +183,7 @@ static gpg_error_t put_key(struct openpgp *o, unsigned i, struct buf *lines)
     const struct slot *s = &o->slots[i];
     struct buf f = BUF_INIT;
     char *fpr = s->has_fpr ? hex_encode(s->fpr, sizeof s->fpr) : NULL;
-    gpg_error_t err = driver_put_key(&f, slot_ids[i], s->key, caps[i], families[i]);
+    gpg_error_t err = driver_put_key(&f, openpgp_slot_ids[i], s->key, caps[i], families[i]);
 
     if (err == 0) {
         if (s->created != 0)
@@ -267,20 +265,21 @@ static gpg_error_t run_command(struct work *w, unsigned *sw)
 static gpg_error_t prepare(struct work *w, bool fresh_select, bool *need_pin)
 {
     struct openpgp *o = w->o;
-    bool *verified = &o->verified[w->ref == PW1_SIGN ? 0 : 1];
-    bool must_verify = !*verified || w->op->pin_age == 0 || !openpgp_pin_serves(o, w->op->pin_age);
+    bool *verified = openpgp_verified(o, w->ref);
+    bool must_verify =
+        !*verified || w->op->pin_age == 0 || !openpgp_pin_serves(o, w->ref, w->op->pin_age);
     gpg_error_t err = 0;
 
     *need_pin = false;
-    if (must_verify && !openpgp_pin_serves(o, w->op->pin_age) &&
-        !(w->op->pin_typed && o->pin.len > 0)) {
+    if (must_verify && !openpgp_pin_serves(o, w->ref, w->op->pin_age) &&
+        !(w->op->pin_typed && o->user.pin.len > 0)) {
         *need_pin = true;
         return 0;
     }
     if (!o->selected || fresh_select || (must_verify && profile_has(o->profile, OTHER_APPLETS)))
         err = openpgp_reselect(o);
     if (err == 0 && (must_verify || !*verified)) {
-        bool was_good = o->pin_good && !w->op->pin_typed;
+        bool was_good = o->user.good && !w->op->pin_typed;
 
         err = openpgp_verify_held(o, w->ref);
         if (err == 0 && was_good)
@@ -302,7 +301,7 @@ enum result { DONE, AGAIN, AGAIN_WITH_SELECT, WANTS_PIN, FAILED };
 static enum result in_transaction(struct work *w, bool fresh_select, gpg_error_t *err)
 {
     struct openpgp *o = w->o;
-    bool need_pin = false, verified_before = o->verified[w->ref == PW1_SIGN ? 0 : 1], verified_now;
+    bool need_pin = false, verified_before = *openpgp_verified(o, w->ref), verified_now;
     unsigned sw = 0x9000;
 
     *err = prepare(w, fresh_select, &need_pin);
@@ -310,7 +309,7 @@ static enum result in_transaction(struct work *w, bool fresh_select, gpg_error_t
         *err = openpgp_fresh_tries(o);
     if (*err == 0 && need_pin)
         return WANTS_PIN;
-    if (gpg_err_code(*err) == GPG_ERR_WRONG_CARD && !fresh_select && o->pin.len > 0)
+    if (gpg_err_code(*err) == GPG_ERR_WRONG_CARD && !fresh_select && o->user.pin.len > 0)
         return AGAIN_WITH_SELECT; /* another applet was selected */
     if (*err != 0)
         return FAILED;
@@ -390,7 +389,7 @@ static gpg_error_t perform(struct work *w)
                 break;
             }
             leave(w, err);
-            if (gpg_err_code(err) != GPG_ERR_BAD_PIN || o->pin_good)
+            if (gpg_err_code(err) != GPG_ERR_BAD_PIN || o->user.good)
                 return err;
             /* The PIN that was sent is forgotten: the person may type another one. */
             wrong = true;
@@ -406,7 +405,7 @@ static gpg_error_t perform(struct work *w)
 static struct slot *find_slot(struct openpgp *o, const char *id, unsigned *index)
 {
     for (unsigned i = 0; i < NSLOTS; i++)
-        if (strcmp(slot_ids[i], id) == 0 && o->slots[i].key != NULL) {
+        if (strcmp(openpgp_slot_ids[i], id) == 0 && o->slots[i].key != NULL) {
             *index = i;
             return &o->slots[i];
         }
@@ -425,7 +424,8 @@ static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
     struct work w = {.o = o, .op = op, .answer = BUF_INIT};
     struct buf input = BUF_INIT;
     unsigned index = 0;
-    gpg_error_t err = openpgp_learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
+    gpg_error_t err =
+        openpgp_learn_card(o, false, strcmp(op->key_id, openpgp_slot_ids[SLOT_AUT]) == 0);
 
     if (err != 0)
         return err;
@@ -461,7 +461,8 @@ static gpg_error_t decrypt(void *state, struct driver_op *op, struct buf *result
     struct work w = {.o = o, .op = op, .ref = PW1_OTHER, .answer = BUF_INIT_SECURE};
     struct buf input = BUF_INIT;
     unsigned index = 0;
-    gpg_error_t err = openpgp_learn_card(o, false, strcmp(op->key_id, slot_ids[SLOT_AUT]) == 0);
+    gpg_error_t err =
+        openpgp_learn_card(o, false, strcmp(op->key_id, openpgp_slot_ids[SLOT_AUT]) == 0);
 
     if (err != 0)
         return err;
@@ -493,11 +494,9 @@ static gpg_error_t verify(void *state, struct driver_op *op, const char *ref)
         .o = o, .op = op, .ref = ref != NULL && strcmp(ref, "81") == 0 ? PW1_SIGN : PW1_OTHER};
     gpg_error_t err = openpgp_learn_card(o, false, true);
 
-    if (err != 0)
-        return err;
-    if (ref != NULL && strcmp(ref, "83") == 0)
-        return openpgp_in_card(o, op, PW3_ADMIN, NULL, NULL);
-    return perform(&w);
+    if (err == 0 && ref != NULL && strcmp(ref, "83") == 0)
+        return openpgp_verify_admin(o, op);
+    return err != 0 ? err : perform(&w);
 }
 
 static void forget(void *state)
@@ -505,15 +504,13 @@ static void forget(void *state)
     struct openpgp *o = state;
     bool reset = false;
 
-    openpgp_forget_pin(o);
-    buf_free(&o->admin);
-    o->admin = BUF_INIT_SECURE;
-    o->admin_good = false;
-    if ((o->verified[0] || o->verified[1]) && openpgp_begin(o) == 0) {
+    openpgp_forget_pin(&o->user);
+    openpgp_forget_pin(&o->admin);
+    if ((o->verified[0] || o->verified[1] || o->verified[2]) && openpgp_begin(o) == 0) {
         openpgp_unverify(o, &reset);
         openpgp_end(o, reset);
     }
-    o->verified[0] = o->verified[1] = false;
+    o->verified[0] = o->verified[1] = o->verified[2] = false;
 }
 
 static const struct driver_verb verbs[] = {
@@ -541,5 +538,5 @@ const struct driver driver_pcsc = {
     .decrypt = decrypt,
     .verify = verify,
     .forget = forget,
-    .verbs = verbs,
+    .verbs = openpgp_verbs,
 };

@@ -14,7 +14,7 @@ gpg_error_t openpgp_select(struct openpgp *o)
 
     o->selected = false;
     if (o->profile == NULL || !profile_has(o->profile, SELECT_KEEPS_PIN))
-        o->verified[0] = o->verified[1] = false;
+        o->verified[0] = o->verified[1] = o->verified[2] = false;
     err = apdu_send(&o->card, &a, NULL, &sw);
     if (err != 0)
         return err;
@@ -122,6 +122,9 @@ void openpgp_parse_attributes(struct slot *s, struct rd attr)
     gpgrt_free(s->oid_curve);
     s->oid_curve = NULL;
     s->rsa = s->ecdh = false;
+    s->attr_len = attr.n <= sizeof s->attr ? attr.n : 0;
+    if (s->attr_len > 0)
+        memcpy(s->attr, attr.p, attr.n);
     if (rd_u8(&attr, &algo) != 0)
         return;
     if (algo == 1) {
@@ -146,21 +149,64 @@ static bool all_zero(const uint8_t *p, size_t n)
     return true;
 }
 
+/* Extended capabilities: 4.4.3.7 of version 3, 4.3.3.6 of version 2, whose last numbers mean something else. */
+static void parse_abilities(struct openpgp *o, struct rd caps)
+{
+    struct abilities *can = &o->can;
+    uint8_t flags, sm;
+
+    *can = (struct abilities){0};
+    if (rd_u8(&caps, &flags) != 0)
+        return;
+    o->kdf_possible = (flags & 0x01) != 0;
+    can->aes = (flags & 0x02) != 0;
+    can->change_attributes = (flags & 0x04) != 0;
+    can->private_objects = (flags & 0x08) != 0;
+    can->change_force = (flags & 0x10) != 0;
+    can->import = (flags & 0x20) != 0;
+    can->challenge = (flags & 0x40) != 0;
+    can->secure_messaging = (flags & 0x80) != 0;
+    if (rd_u8(&caps, &sm) != 0 || rd_u16(&caps, &can->max_challenge) != 0 ||
+        rd_u16(&caps, &can->max_cert) != 0 || rd_u16(&caps, &can->max_special) != 0)
+        return;
+    can->sm_algo = sm;
+    if (o->aid[6] < 3)
+        can->max_special = 254;
+}
+
 static void parse_capabilities(struct openpgp *o, struct rd r)
 {
     struct rd hist, caps, sizes, value;
     uint32_t tag;
 
     if (rd_tlv_find(r, 0xc0, &caps) == 0 && caps.n > 0)
-        o->kdf_possible = (caps.p[0] & 0x01) != 0;
-    if (rd_tlv_find(r, 0x5f52, &hist) == 0)
+        parse_abilities(o, caps);
+    o->can.button = rd_tlv_find(r, 0x7f74, &value) == 0;
+    if (rd_tlv_find(r, 0x5f52, &hist) == 0) {
         apdu_note_capabilities(&o->card, hist);
+        /* ISO 7816-4 8.1.1.3: life cycle, then a status word, in the last three octets */
+        if (hist.n >= 4 && hist.p[0] == 0)
+            o->can.life_cycle = hist.p[hist.n - 3];
+    }
     if (rd_tlv_find(r, 0x7f66, &sizes) == 0 && rd_tlv(&sizes, &tag, &value) == 0 && value.n == 2)
         o->card.max_cmd = (size_t)value.p[0] << 8 | value.p[1];
     if (o->contactless && o->card.extended) {
         o->card.extended = false; /* readers' buffers are small */
         o->card.chaining = true;
     }
+}
+
+/* Key information (DE) tells which slots are empty without asking each; cards before 3.0 have none. */
+static bool slot_is_empty(struct rd r, unsigned i)
+{
+    struct rd v;
+
+    if (rd_tlv_find(r, 0xde, &v) != 0)
+        return false;
+    for (size_t k = 0; k + 1 < v.n; k += 2)
+        if (v.p[k] == i + 1)
+            return v.p[k + 1] == 0;
+    return false;
 }
 
 static void parse_slot(struct openpgp *o, struct rd r, unsigned i)
@@ -172,6 +218,7 @@ static void parse_slot(struct openpgp *o, struct rd r, unsigned i)
         openpgp_parse_attributes(s, v);
     s->has_fpr =
         rd_tlv_find(r, 0xc5, &v) == 0 && v.n >= 20 * (i + 1) && !all_zero(v.p + 20 * i, 20);
+    memset(s->fpr, 0, sizeof s->fpr);
     if (s->has_fpr)
         memcpy(s->fpr, v.p + 20 * i, 20);
     s->created = 0;
@@ -180,6 +227,7 @@ static void parse_slot(struct openpgp *o, struct rd r, unsigned i)
 
         (void)rd_u32(&t, &s->created);
     }
+    s->empty = slot_is_empty(r, i);
     s->uif = UIF_OFF;
     if (rd_tlv_find(r, 0xd6 + i, &v) == 0 && v.n >= 1 && v.p[0] <= UIF_CACHED_FIXED)
         s->uif = (enum uif)v.p[0];
@@ -196,9 +244,10 @@ gpg_error_t openpgp_parse_6e(struct openpgp *o, struct rd r)
     o->tries[0] = o->tries[1] = o->tries[2] = -1;
     if (rd_tlv_find(r, 0xc4, &v) == 0 && v.n >= 7) {
         o->forced_pin = v.p[0] == 0;
-        o->max_pin = v.p[1] & 0x7f;
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < NPASSWORDS; i++) {
+            o->max_pin[i] = v.p[1 + i] & 0x7f;
             o->tries[i] = v.p[4 + i];
+        }
         o->tries_ms = openpgp_now_ms();
     }
     o->uif_listed = rd_tlv_find(r, 0xd6, &v) == 0;
@@ -258,19 +307,6 @@ static gpg_error_t read_public(struct openpgp *o, unsigned i)
     return err;
 }
 
-/* Key information (DE) tells which slots are empty without asking each; cards before 3.0 have none. */
-static bool slot_is_empty(struct rd r, unsigned i)
-{
-    struct rd v;
-
-    if (rd_tlv_find(r, 0xde, &v) != 0)
-        return false;
-    for (size_t k = 0; k + 1 < v.n; k += 2)
-        if (v.p[k] == i + 1)
-            return v.p[k + 1] == 0;
-    return false;
-}
-
 static gpg_error_t read_unlisted_uif(struct openpgp *o, unsigned i)
 {
     struct buf uif = BUF_INIT;
@@ -314,26 +350,21 @@ gpg_error_t openpgp_read_keys(struct openpgp *o, bool ssh_only)
 
 gpg_error_t openpgp_learn(struct openpgp *o, bool ssh_only)
 {
-    struct buf data = BUF_INIT;
     gpg_error_t err = openpgp_select(o);
 
     if (err == 0)
-        err = openpgp_get_data(o, 0x6e, &data);
-    if (err == 0)
-        err = openpgp_parse_6e(o, buf_rd(&data));
+        err = openpgp_read_6e(o, NULL);
     if (err != 0)
-        goto out;
+        return err;
     o->doubted = false;
     o->profile = profile_find((uint16_t)(o->aid[8] << 8 | o->aid[9]), o->reader);
     for (unsigned i = 0; i < NSLOTS; i++) {
         key_unref(o->slots[i].key);
         o->slots[i].key = NULL;
-        o->slots[i].unread = !slot_is_empty(buf_rd(&data), i);
+        o->slots[i].unread = !o->slots[i].empty;
     }
     err = openpgp_read_keys(o, ssh_only);
     o->learned = err == 0;
-out:
-    buf_free(&data);
     return err;
 }
 
@@ -359,20 +390,51 @@ gpg_error_t openpgp_read_tries(struct openpgp *o)
     return err;
 }
 
-gpg_error_t openpgp_refresh(struct openpgp *o)
+/* Does slot S look as if its key were another one than when it looked like WAS? */
+static bool slot_changed(const struct slot *was, const struct slot *s)
 {
-    struct buf data = BUF_INIT, sst = BUF_INIT;
-    struct rd v;
+    return was->empty != s->empty || was->created != s->created ||
+           memcmp(was->fpr, s->fpr, sizeof s->fpr) != 0 || was->attr_len != s->attr_len ||
+           memcmp(was->attr, s->attr, s->attr_len) != 0;
+}
+
+gpg_error_t openpgp_read_6e(struct openpgp *o, struct buf *all)
+{
+    struct slot was[NSLOTS];
+    struct buf data = BUF_INIT;
     gpg_error_t err = openpgp_get_data(o, 0x6e, &data);
 
+    memcpy(was, o->slots, sizeof was);
     if (err == 0)
         err = openpgp_parse_6e(o, buf_rd(&data));
+    for (unsigned i = 0; i < NSLOTS && err == 0; i++) {
+        struct slot *s = &o->slots[i];
+
+        if (!slot_changed(&was[i], s))
+            continue;
+        key_unref(s->key);
+        s->key = NULL;
+        s->unread = !s->empty;
+    }
+    if (err == 0 && all != NULL) {
+        buf_put_rd(all, buf_rd(&data));
+        err = buf_err(all);
+    }
+    buf_free(&data);
+    return err;
+}
+
+gpg_error_t openpgp_refresh(struct openpgp *o)
+{
+    struct buf sst = BUF_INIT;
+    struct rd v;
+    gpg_error_t err = openpgp_read_6e(o, NULL);
+
     for (unsigned i = 0; i < NSLOTS && err == 0; i++)
         err = read_unlisted_uif(o, i);
     if (err == 0 && openpgp_get_data(o, 0x7a, &sst) == 0 &&
         rd_tlv_find(buf_rd(&sst), 0x93, &v) == 0 && v.n == 3)
         o->counter = (long)v.p[0] << 16 | (long)v.p[1] << 8 | v.p[2];
-    buf_free(&data);
     buf_free(&sst);
     return err;
 }

@@ -38,11 +38,14 @@ gpg_error_t openpgp_parse_kdf(struct rd r, struct kdf *out)
         return gpg_error(GPG_ERR_BAD_DATA);
     if (rd_tlv_find(r, 0x84, &v) != 0 || v.n != sizeof k.salt[0])
         return gpg_error(GPG_ERR_BAD_DATA);
-    for (unsigned i = 0; i < 3; i++) { /* one salt serves all where there are no others */
+    for (unsigned i = 0; i < NPASSWORDS; i++) {
         struct rd own;
 
-        if (rd_tlv_find(r, 0x84 + i, &own) != 0 || own.n != sizeof k.salt[0])
+        /* One salt serves all where the others are not there. */
+        if (rd_tlv_find(r, 0x84 + i, &own) != 0)
             own = v;
+        if (own.n != sizeof k.salt[0])
+            return gpg_error(GPG_ERR_BAD_DATA);
         memcpy(k.salt[i], own.p, own.n);
     }
     k.active = true;
@@ -70,12 +73,13 @@ static gpg_error_t need_kdf(struct openpgp *o)
 }
 
 /* RFC 4880 3.7.1.3: salt and PIN over and over, cut at COUNT octets. */
-static gpg_error_t derive(const struct kdf *k, enum pin_index which, struct rd pin, struct buf *out)
+static gpg_error_t derive(const struct kdf *k, enum password which, struct rd pin, struct buf *out)
 {
-    const uint8_t *octets = k->salt[which];
+    const uint8_t *salt_of = k->salt[which];
+    const size_t salt_len = sizeof k->salt[which];
     gcry_md_hd_t md;
     uint32_t left = k->count;
-    size_t round = sizeof k->salt[0] + pin.n, n = gcry_md_get_algo_dlen(k->hash);
+    size_t round = salt_len + pin.n, n = gcry_md_get_algo_dlen(k->hash);
     gpg_error_t err = gcry_md_open(&md, k->hash, GCRY_MD_FLAG_SECURE);
 
     if (err != 0)
@@ -83,9 +87,9 @@ static gpg_error_t derive(const struct kdf *k, enum pin_index which, struct rd p
     if (left < round)
         left = (uint32_t)round;
     while (left > 0) {
-        size_t salt = left < sizeof k->salt[0] ? left : sizeof k->salt[0], rest;
+        size_t salt = left < salt_len ? left : salt_len, rest;
 
-        gcry_md_write(md, octets, salt);
+        gcry_md_write(md, salt_of, salt);
         left -= (uint32_t)salt;
         rest = left < pin.n ? left : pin.n;
         gcry_md_write(md, pin.p, rest);
@@ -96,50 +100,82 @@ static gpg_error_t derive(const struct kdf *k, enum pin_index which, struct rd p
     return buf_err(out);
 }
 
-gpg_error_t openpgp_put_pin(struct openpgp *o, enum pin_index which, struct rd pin, struct buf *out)
+gpg_error_t openpgp_pin_value(struct openpgp *o, enum password which, struct rd pin,
+                              struct buf *value)
 {
     gpg_error_t err = need_kdf(o);
 
-    if (err == 0 && o->kdf.active)
-        return derive(&o->kdf, which, pin, out);
-    if (err == 0) {
-        buf_put_rd(out, pin);
-        err = buf_err(out);
-    }
-    return err;
+    if (err != 0)
+        return err;
+    if (o->kdf.active)
+        return derive(&o->kdf, which, pin, value);
+    buf_put_rd(value, pin);
+    return buf_err(value);
 }
 
-/* --- the held PIN ------------------------------------------------------------------------------------------------------------- */
+/* --- the held PINs ------------------------------------------------------------------------------------------------------------ */
 
-void openpgp_forget_pin(struct openpgp *o)
+static enum password password_of(uint8_t ref)
 {
-    buf_free(&o->pin);
-    o->pin = BUF_INIT_SECURE;
-    o->pin_good = o->pin_unanswered = false;
+    return ref == PW3_ADMIN ? PASSWORD_PW3 : PASSWORD_PW1;
 }
 
-bool openpgp_pin_serves(const struct openpgp *o, long pin_age)
+struct held_pin *openpgp_held(struct openpgp *o, uint8_t ref)
 {
-    if (!o->pin_good || pin_age == 0)
+    return ref == PW3_ADMIN ? &o->admin : &o->user;
+}
+
+bool *openpgp_verified(struct openpgp *o, uint8_t ref)
+{
+    return &o->verified[ref - PW1_SIGN];
+}
+
+void openpgp_forget_pin(struct held_pin *h)
+{
+    buf_free(&h->pin);
+    *h = (struct held_pin){.pin = BUF_INIT_SECURE};
+}
+
+static bool admin_expired(const struct openpgp *o)
+{
+    return openpgp_now_ms() - o->admin.used_ms > ADMIN_HELD_MS;
+}
+
+void openpgp_expire_admin(struct openpgp *o)
+{
+    if (o->admin.pin.len > 0 && admin_expired(o))
+        openpgp_forget_pin(&o->admin);
+}
+
+bool openpgp_pin_serves(const struct openpgp *o, uint8_t ref, long pin_age)
+{
+    const struct held_pin *h = ref == PW3_ADMIN ? &o->admin : &o->user;
+
+    if (!h->good || pin_age == 0 || (ref == PW3_ADMIN && admin_expired(o)))
         return false;
-    return pin_age < 0 || openpgp_now_ms() - o->pin_ms <= (int64_t)pin_age * 1000;
+    return pin_age < 0 || openpgp_now_ms() - h->typed_ms <= (int64_t)pin_age * 1000;
 }
 
 gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref, bool wrong)
 {
-    struct pin_request q = {.ref = ref == PW1_SIGN ? "81" : "82",
-                            .tries = o->tries[0],
+    struct held_pin *h = openpgp_held(o, ref);
+    enum password which = password_of(ref);
+    struct pin_request q = {.ref = ref == PW1_SIGN    ? "81"
+                                   : ref == PW1_OTHER ? "82"
+                                                      : "83",
+                            .tries = o->tries[which],
                             .wrong = wrong,
-                            .max = o->max_pin};
+                            .max = o->max_pin[which]};
     struct buf pin = BUF_INIT_SECURE;
     gpg_error_t err;
 
-    if (o->tries[0] == 0)
+    if (o->tries[which] == 0)
         return gpg_error(GPG_ERR_PIN_BLOCKED);
     err = op->io->ask_pin(op->io->arg, &q, &pin);
     if (err == 0) {
-        openpgp_forget_pin(o);
-        o->pin = pin;
+        openpgp_forget_pin(h);
+        h->pin = pin;
+        h->used_ms = openpgp_now_ms();
         pin = BUF_INIT_SECURE;
         op->pin_typed = true;
     }
@@ -147,28 +183,36 @@ gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref
     return err;
 }
 
-/* A refused PIN is gone at once, so that it can never be sent a second time. */
-static gpg_error_t refused(struct openpgp *o, unsigned sw)
+gpg_error_t openpgp_pin_refused(struct openpgp *o, enum password which, unsigned sw)
 {
     gpg_error_t err;
 
-    openpgp_forget_pin(o);
-    o->verified[0] = o->verified[1] = false;
     if (sw == 0x6700 || sw == 0x6a80)
         return gpg_error(
             GPG_ERR_BAD_PIN); /* a length that the card does not take; most do not count it */
     if ((sw & 0xfff0) == 0x63c0) {
-        o->tries[0] = (int)(sw & 0x0f);
+        o->tries[which] = (int)(sw & 0x0f);
     } else {
         err = openpgp_read_tries(o);
         if (err != 0)
             return err;
     }
-    if (sw == 0x6983 || o->tries[0] == 0)
+    if (sw == 0x6983 || o->tries[which] == 0)
         return gpg_error(GPG_ERR_PIN_BLOCKED);
     if ((sw & 0xfff0) == 0x63c0 || sw == 0x6982 || sw == 0x6985)
         return gpg_error(GPG_ERR_BAD_PIN);
     return apdu_error(sw);
+}
+
+/* A refused PIN is gone at once, so that it can never be sent a second time. */
+static gpg_error_t refused(struct openpgp *o, uint8_t ref, unsigned sw)
+{
+    openpgp_forget_pin(openpgp_held(o, ref));
+    if (ref == PW3_ADMIN)
+        o->verified[2] = false;
+    else
+        o->verified[0] = o->verified[1] = false;
+    return openpgp_pin_refused(o, password_of(ref), sw);
 }
 
 gpg_error_t openpgp_fresh_tries(struct openpgp *o)
@@ -183,47 +227,44 @@ gpg_error_t openpgp_fresh_tries(struct openpgp *o)
 
 /* A PIN whose answer got lost (a reset, a card that left the field for a moment) was wrong if it cost
  * a try; only if not, it may be sent once more. */
-static gpg_error_t check_unanswered(struct openpgp *o)
+static gpg_error_t check_unanswered(struct openpgp *o, uint8_t ref)
 {
-    int before = o->tries[0];
+    const int *tries = &o->tries[password_of(ref)];
+    int before = *tries;
     gpg_error_t err;
 
-    if (!o->pin_unanswered)
+    if (!openpgp_held(o, ref)->unanswered)
         return 0;
     err = openpgp_read_tries(o);
-    if (err == 0 && before > 0 && o->tries[0] >= before)
+    if (err == 0 && before > 0 && *tries >= before)
         return 0;
-    openpgp_forget_pin(o);
+    openpgp_forget_pin(openpgp_held(o, ref));
     if (err != 0)
         return err;
-    return gpg_error(o->tries[0] == 0 ? GPG_ERR_PIN_BLOCKED : GPG_ERR_BAD_PIN);
+    return gpg_error(*tries == 0 ? GPG_ERR_PIN_BLOCKED : GPG_ERR_BAD_PIN);
 }
 
 gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
 {
+    struct held_pin *h = openpgp_held(o, ref);
     struct buf value = BUF_INIT_SECURE;
     struct apdu a = {.ins = 0x20, .p2 = ref, .secret = true};
-    bool again = o->pin_unanswered;
+    bool again = h->unanswered;
     unsigned sw;
     gpg_error_t err = need_kdf(o);
 
     if (err == 0)
-        err = check_unanswered(o);
-
-    if (err == 0 && o->kdf.active)
-        err = derive(&o->kdf, PIN_PW1, buf_rd(&o->pin), &value);
-    else if (err == 0)
-        buf_put_rd(&value, buf_rd(&o->pin));
+        err = check_unanswered(o, ref);
     if (err == 0)
-        err = buf_err(&value);
+        err = openpgp_pin_value(o, password_of(ref), buf_rd(&h->pin), &value);
     if (err == 0) {
         a.data = buf_rd(&value);
-        o->pin_unanswered = true;
+        h->unanswered = true;
         err = apdu_send(&o->card, &a, NULL, &sw);
         if (err == 0)
-            o->pin_unanswered = false;
+            h->unanswered = false;
         else if (again)
-            openpgp_forget_pin(o); /* twice in a row: the person decides */
+            openpgp_forget_pin(h); /* twice in a row: the person decides */
     }
     buf_free(&value);
     if (err != 0)
@@ -232,11 +273,12 @@ gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
     if (sw == 0x6d00 || sw == 0x6e00 || sw == 0x6a88 || sw == 0x6b00 || sw == 0x6a86)
         return gpg_error(GPG_ERR_WRONG_CARD);
     if (sw != 0x9000)
-        return refused(o, sw);
-    if (!o->pin_good)
-        o->pin_ms = openpgp_now_ms();
-    o->pin_good = true;
-    o->verified[ref == PW1_SIGN ? 0 : 1] = true;
+        return refused(o, ref, sw);
+    h->used_ms = openpgp_now_ms();
+    if (!h->good)
+        h->typed_ms = h->used_ms;
+    h->good = true;
+    *openpgp_verified(o, ref) = true;
     return 0;
 }
 
@@ -254,7 +296,7 @@ void openpgp_unverify(struct openpgp *o, bool *reset)
     unsigned sw = 0x9000;
 
     *reset = false;
-    for (uint8_t i = 0; i < 2 && err == 0 && sw == 0x9000 && !drops_by_reset(o); i++) {
+    for (uint8_t i = 0; i < 3 && err == 0 && sw == 0x9000 && !drops_by_reset(o); i++) {
         struct apdu a = {.ins = 0x20, .p1 = 0xff, .p2 = (uint8_t)(PW1_SIGN + i)};
 
         if (!o->verified[i])
@@ -265,9 +307,9 @@ void openpgp_unverify(struct openpgp *o, bool *reset)
         else if (err == 0)
             o->no_unverify = true; /* OpenPGP 2 cards, older YubiKeys */
     }
-    if (o->verified[0] || o->verified[1]) {
+    if (o->verified[0] || o->verified[1] || o->verified[2]) {
         *reset = true;
-        o->verified[0] = o->verified[1] = false;
+        o->verified[0] = o->verified[1] = o->verified[2] = false;
         o->selected = false;
     }
 }

@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct openpgp o = {.card = {.transport = &transport, .handle = &script},
                         .profile = profile_find(0, reader),
                         .reader = reader,
-                        .pin = BUF_INIT_SECURE};
+                        .user.pin = BUF_INIT_SECURE};
     struct kdf kdf;
 
     fuzz_init();
@@ -48,14 +48,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     apdu_note_capabilities(&o.card, apdu_historical(rd_of(data, size)));
     if (openpgp_learn(&o, true) == 0) {
         (void)openpgp_read_keys(&o, false);
-        buf_printf(&o.pin, "123456");
+        buf_printf(&o.user.pin, "123456");
         (void)openpgp_verify_held(&o, PW1_OTHER);
         (void)openpgp_refresh(&o);
         for (unsigned i = 0; i < NSLOTS; i++)
             if (o.slots[i].key != NULL)
                 REQUIRE(o.slots[i].key->sexp != NULL);
     }
-    openpgp_forget_pin(&o);
+    openpgp_forget_pin(&o.user);
     for (unsigned i = 0; i < NSLOTS; i++) {
         key_unref(o.slots[i].key);
         gpgrt_free(o.slots[i].oid_curve);

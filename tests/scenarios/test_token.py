@@ -1,78 +1,12 @@
 """latchkey-token by itself, over its protocol: decryption, which no front program asks for yet, and the watcher."""
 import base64
-import fcntl
-import os
 import re
-import socket
 import subprocess
 import unittest
 
-from harness import Bench, Card, Pcscd, wait_until
-from harness.bench import BUILD, die_with_parent
+from harness import Bench, Card, Pcscd, Token, wait_until
 
 SPKI = {"cv25519": "302a300506032b656e032100", "nistp256": "3059301306072a8648ce3d020106082a8648ce3d030107034200"}
-
-
-def unescape(data):
-    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), data)
-
-
-def escape(data):
-    return data.replace(b"%", b"%25").replace(b"\r", b"%0D").replace(b"\n", b"%0A")
-
-
-class Token:
-    def __init__(self, bench, reader):
-        ours, theirs = socket.socketpair()
-        pipe = os.pipe()
-
-        def child():
-            die_with_parent()
-            # Out of the way first: either may be 3 or 4 itself.
-            main, cancel = (fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in (theirs.fileno(), pipe[0]))
-            os.dup2(main, 3)
-            os.dup2(cancel, 4)
-            os.closerange(5, 256)
-
-        self.process = subprocess.Popen([str(BUILD / "latchkey-token"), "pcsc", reader, "--channels=1"], env=bench.env,
-                                        preexec_fn=child, close_fds=False)
-        bench.processes.append(self.process)
-        theirs.close()
-        os.close(pipe[0])
-        self.cancel = pipe[1]
-        ours.settimeout(60)
-        self.file = ours.makefile("rwb")
-        self.line()
-
-    def close(self):
-        self.file.close()
-        os.close(self.cancel)
-
-    def line(self):
-        return self.file.readline().rstrip(b"\n")
-
-    def send(self, data):
-        self.file.write(data + b"\n")
-        self.file.flush()
-
-    def ask(self, command, data=b"", pin=b"123456"):
-        """(ok, status lines, data)"""
-        self.send(command)
-        status, got = [], b""
-        while True:
-            line = self.line()
-            if line.startswith(b"OK") or line.startswith(b"ERR") or not line:
-                return line.startswith(b"OK"), status, got
-            if line.startswith(b"S "):
-                status.append(line[2:].decode())
-            elif line.startswith(b"D "):
-                got += unescape(line[2:])
-            elif line.startswith(b"INQUIRE PIN"):
-                self.send(b"D " + pin)
-                self.send(b"END")
-            elif line.startswith(b"INQUIRE"):
-                self.send(b"D " + escape(data))
-                self.send(b"END")
 
 
 class Decryption(unittest.TestCase):

@@ -235,7 +235,7 @@ static struct openpgp verified_card(void)
 {
     return (struct openpgp){.card = {.transport = &fake},
                             .profile = profile_find(0xfffe, "Gnuk"),
-                            .pin = BUF_INIT_SECURE,
+                            .user.pin = BUF_INIT_SECURE,
                             .selected = true,
                             .tries = {3, 0, 3}};
 }
@@ -247,19 +247,19 @@ START_TEST(a_refused_pin_is_forgotten)
         {"002000820431323334", "6982"}, {"00CA00C400", "017F7F7F0100039000"}, {NULL, NULL}};
     struct openpgp o = verified_card();
 
-    buf_printf(&o.pin, "1234");
+    buf_printf(&o.user.pin, "1234");
     expect(s);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
-    ck_assert_uint_eq(o.pin.len, 0);
+    ck_assert_uint_eq(o.user.pin.len, 0);
     ck_assert_int_eq(o.tries[0], 2);
-    ck_assert(!openpgp_pin_serves(&o, -1));
+    ck_assert(!openpgp_pin_serves(&o, PW1_OTHER, -1));
     all_used();
-    buf_printf(&o.pin, "1234");
+    buf_printf(&o.user.pin, "1234");
     expect(silent); /* the card does not say how many are left: that is read */
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
     ck_assert_int_eq(o.tries[0], 1);
     all_used();
-    openpgp_forget_pin(&o);
+    openpgp_forget_pin(&o.user);
 }
 END_TEST
 
@@ -278,26 +278,26 @@ START_TEST(an_unanswered_pin_is_not_simply_repeated)
                                             {NULL, NULL}};
     struct openpgp o = verified_card();
 
-    buf_printf(&o.pin, "1234");
+    buf_printf(&o.user.pin, "1234");
     expect(cost);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
-    ck_assert_uint_eq(o.pin.len, 0);
+    ck_assert_uint_eq(o.user.pin.len, 0);
     ck_assert_int_eq(o.tries[0], 2);
     all_used();
     o.tries[0] = 3;
-    buf_printf(&o.pin, "1234");
+    buf_printf(&o.user.pin, "1234");
     expect(free_of_cost);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
     ck_assert_uint_eq(openpgp_verify_held(&o, PW1_OTHER), 0);
     all_used();
-    o.pin_good = false;
+    o.user.good = false;
     expect(twice);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
-    ck_assert_uint_eq(o.pin.len, 0);
+    ck_assert_uint_eq(o.user.pin.len, 0);
     all_used();
-    openpgp_forget_pin(&o);
+    openpgp_forget_pin(&o.user);
 }
 END_TEST
 
@@ -373,15 +373,15 @@ START_TEST(another_applet_keeps_the_pin)
     static const struct exchange s[] = {{NULL, "6A88"}, {NULL, "9000"}, {NULL, NULL}};
     struct openpgp o = verified_card();
 
-    buf_printf(&o.pin, "123456");
+    buf_printf(&o.user.pin, "123456");
     expect(s);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_SIGN)), GPG_ERR_WRONG_CARD);
-    ck_assert_uint_eq(o.pin.len, 6);
+    ck_assert_uint_eq(o.user.pin.len, 6);
     ck_assert_uint_eq(openpgp_verify_held(&o, PW1_SIGN), 0);
     ck_assert(o.verified[0] && !o.verified[1]);
-    ck_assert(openpgp_pin_serves(&o, -1) && openpgp_pin_serves(&o, 60) &&
-              !openpgp_pin_serves(&o, 0));
-    openpgp_forget_pin(&o);
+    ck_assert(openpgp_pin_serves(&o, PW1_OTHER, -1) && openpgp_pin_serves(&o, PW1_OTHER, 60) &&
+              !openpgp_pin_serves(&o, PW1_OTHER, 0));
+    openpgp_forget_pin(&o.user);
 }
 END_TEST
 

@@ -13,9 +13,11 @@ from .card import Card, Pcscd
 from .gpg import Gpg
 from .gpgpinentry import GpgPinentry
 from .person import Person, ScriptedPinentry
+from .scdaemon import Scdaemon
 from .securitykey import Middleware, SecurityKey
 from .softhsm import AskPass, SoftHsm
 from .sshd import Sshd
+from .token import Token
 
 __all__ = ["Agent", "AgentClient", "AskPass", "Authority", "Bench", "Card", "Gpg", "GpgPinentry", "HostKey", "Middleware", "Pcscd", "Person",
-           "ScriptedPinentry", "SecurityKey", "Skip", "SoftHsm", "Sshd", "run", "wait_until"]
+           "Scdaemon", "ScriptedPinentry", "SecurityKey", "Skip", "SoftHsm", "Sshd", "Token", "run", "wait_until"]
