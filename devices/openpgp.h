@@ -79,10 +79,6 @@ struct openpgp {
     bool verified[3]; /* PW1 as 81, as 82; PW3 */
     struct held_pin user, admin;
     int64_t touched_ms;
-    /* the admin PIN, and when it was last used */
-    struct buf admin;
-    int64_t admin_ms;
-    bool admin_good;
 };
 
 /* References of PW1: 81 for PSO:CDS, 82 for the rest. PW3. */

@@ -3,7 +3,7 @@
  * A PIN must not meet another application: it could use up a try there, or be kept. Another program may select an applet
  * between two of our transactions without any sign of it in PC/SC, so on cards that hold other applications (profiles.c)
  * SELECT comes before VERIFY in each transaction; on those that do not, once. */
-#include "devices/openpgp_admin.h"
+#include "devices/openpgp.h"
 #include "devices/pcsc.h"
 #include "proto/token_protocol.h"
 
@@ -512,20 +512,6 @@ static void forget(void *state)
     }
     o->verified[0] = o->verified[1] = o->verified[2] = false;
 }
-
-static const struct driver_verb verbs[] = {
-    {TOKEN_VERB_GETATTR, openpgp_getattr},
-    {TOKEN_VERB_SETATTR, openpgp_setattr},
-    {TOKEN_VERB_CHANGEPIN, openpgp_changepin},
-    {TOKEN_VERB_GENERATE, openpgp_generate},
-    {TOKEN_VERB_WRITEKEY, openpgp_writekey},
-    {TOKEN_VERB_READCERT, openpgp_readcert},
-    {TOKEN_VERB_WRITECERT, openpgp_writecert},
-    {TOKEN_VERB_RESET, openpgp_factory_reset},
-    {TOKEN_VERB_APDU, openpgp_apdu},
-    {TOKEN_VERB_RANDOM, openpgp_random},
-    {NULL, NULL},
-};
 
 const struct driver driver_pcsc = {
     .kind = "pcsc",
