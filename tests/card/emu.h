@@ -32,8 +32,16 @@ struct emu_profile {
     bool blocked_6982;  /* else 6983 */
     bool select_keeps_pin;
     bool chaining, extended;
-    uint16_t max_cmd; /* extended: data octets at most */
-    bool piv;         /* a second applet on the same card */
+    uint16_t max_cmd;   /* extended: data octets at most */
+    bool piv;           /* a second applet on the same card */
+    uint8_t rsa_format; /* how RSA keys are to be imported: the last octet of the attributes */
+    bool private_objects;
+    bool mse;              /* MANAGE SECURITY ENVIRONMENT */
+    bool long_select_data; /* SELECT DATA wants one octet more than the specification says */
+    bool length_first;     /* a PIN of a wrong length costs no try */
+    bool pin_needs_key;    /* PW1 is not changed before there is a key */
+    bool kdf_before_keys;  /* and the KDF-DO not after */
+    uint8_t firmware[3];   /* GET VERSION; 0: there is none */
 };
 extern const struct emu_profile emu_profiles[]; /* ended by a NULL name */
 
@@ -64,7 +72,11 @@ struct emu {
     uint8_t pw1_several; /* C4[0] */
     struct emu_key keys[KEY_SLOTS];
     uint32_t counter;
-    struct buf dos[8]; /* 5E 5B 5F2D 5F35 5F50 F9 */
+    struct buf dos[10]; /* command.h: DO_LOGIN .. */
+    struct buf certs[KEY_SLOTS];
+    unsigned current_cert; /* which one SELECT DATA chose */
+    unsigned redirect[2];  /* MSE: slot of the key for DECIPHER, for INTERNAL AUTHENTICATE */
+    uint8_t firmware[3];
     /* transport state */
     struct buf chain;
     uint8_t chain_head[4];
@@ -94,6 +106,9 @@ void emu_reset(struct emu *e);
 /* As it left the factory: no keys, the default PINs. */
 void emu_factory(struct emu *e);
 
+/* Does P announce life cycle management, so that it can be reset to its factory state? */
+bool emu_life_cycle(const struct emu_profile *p);
+
 /* --- keys.c --- */
 struct emu_algo {
     const char *name;
@@ -115,6 +130,7 @@ size_t emu_attributes(const struct emu_profile *p, unsigned slot, const struct e
 bool emu_generate(struct emu_key *k, const struct emu_algo *a, long seed, unsigned slot);
 /* Keeps K's public half and forgets the private one: another one takes its place. */
 bool emu_forge(struct emu_key *k);
+/* All that the attributes' format asks for has to be there and to fit. */
 bool emu_import(struct emu_key *k, const struct emu_algo *a, struct rd tags, struct rd values);
 void emu_put_public(const struct emu_key *k, struct buf *out);                /* 7F49 */
 unsigned emu_sign(const struct emu_key *k, struct rd input, struct buf *out); /* SW */

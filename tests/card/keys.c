@@ -79,8 +79,11 @@ size_t emu_attributes(const struct emu_profile *p, unsigned slot, const struct e
                       uint8_t out[16])
 {
     memcpy(out, a->attr, a->attr_len);
-    if (a->nid == EVP_PKEY_RSA && p->rsa_ebits != 0)
-        out[4] = p->rsa_ebits;
+    if (a->nid == EVP_PKEY_RSA) {
+        if (p->rsa_ebits != 0)
+            out[4] = p->rsa_ebits;
+        out[5] = p->rsa_format;
+    }
     if (a->nid == EVP_PKEY_EC && slot == 1)
         out[0] = 0x12;
     return a->attr_len;
@@ -258,20 +261,61 @@ static EVP_PKEY *rsa_from_primes(struct rd e, struct rd p, struct rd q)
     return key;
 }
 
+static bool number_is(EVP_PKEY *key, const char *name, struct rd value)
+{
+    BIGNUM *own = NULL, *given = BN_bin2bn(value.p, (int)value.n, NULL);
+    bool same = EVP_PKEY_get_bn_param(key, name, &own) == 1 && BN_cmp(own, given) == 0;
+
+    BN_free(own);
+    BN_free(given);
+    return same;
+}
+
+/* 4.4.3.12: lengths by the attributes, and what they ask for besides e, p and q. */
+static EVP_PKEY *import_rsa(const struct emu_key *k, const struct emu_algo *a, struct rd tags,
+                            struct rd values)
+{
+    static const struct {
+        unsigned tag;
+        uint8_t format; /* bit in the last octet of the attributes */
+        const char *name;
+    } more[] = {{0x94, 2, OSSL_PKEY_PARAM_RSA_COEFFICIENT1},
+                {0x95, 2, OSSL_PKEY_PARAM_RSA_EXPONENT1},
+                {0x96, 2, OSSL_PKEY_PARAM_RSA_EXPONENT2},
+                {0x97, 1, OSSL_PKEY_PARAM_RSA_N}};
+    struct rd e, p, q, v;
+    EVP_PKEY *key;
+    bool ok = true;
+
+    if (!import_value(tags, values, 0x91, &e) || !import_value(tags, values, 0x92, &p) ||
+        !import_value(tags, values, 0x93, &q) || e.n != (k->attr[4] + 7u) / 8u ||
+        p.n != a->bits / 16 || q.n != a->bits / 16)
+        return NULL;
+    key = rsa_from_primes(e, p, q);
+    if (key == NULL || (unsigned)EVP_PKEY_get_bits(key) != a->bits)
+        ok = false;
+    for (size_t i = 0; ok && i < sizeof more / sizeof more[0]; i++)
+        if ((k->attr[5] & more[i].format) != 0)
+            ok = import_value(tags, values, more[i].tag, &v) && number_is(key, more[i].name, v);
+    if (!ok) {
+        EVP_PKEY_free(key);
+        key = NULL;
+    }
+    return key;
+}
+
 bool emu_import(struct emu_key *k, const struct emu_algo *a, struct rd tags, struct rd values)
 {
-    struct rd e, p, q, d;
+    struct rd d;
     uint8_t raw[32];
     EVP_PKEY *key = NULL;
 
     if (a->nid == EVP_PKEY_RSA) {
-        if (import_value(tags, values, 0x91, &e) && import_value(tags, values, 0x92, &p) &&
-            import_value(tags, values, 0x93, &q))
-            key = rsa_from_primes(e, p, q);
-    } else if (import_value(tags, values, 0x92, &d)) {
+        key = import_rsa(k, a, tags, values);
+    } else if (import_value(tags, values, 0x92, &d) && d.n == (a->bits + 7) / 8) {
         if (a->nid == EVP_PKEY_EC) {
             key = ec_from_scalar(a->group, d.p, d.n);
-        } else if (d.n == 32) {
+        } else {
             for (size_t i = 0; i < 32; i++) /* X25519 scalars come big-endian */
                 raw[i] = a->nid == EVP_PKEY_X25519 ? d.p[31 - i] : d.p[i];
             key = EVP_PKEY_new_raw_private_key(a->nid, NULL, raw, 32);

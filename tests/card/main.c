@@ -25,6 +25,7 @@ static const char usage[] =
     "  --uif SLOT=N        0 off, 1 on, 2 fixed, 3 cached, 4 cached fixed\n"
     "  --forced-pin        a PIN for each signature\n"
     "  --kdf               PINs are derived (KDF-DO)\n"
+    "  --firmware A.B.C    of a YubiKey\n"
     "  --delay MS          each command takes that long\n";
 
 /* vpcd writes a message in two pieces and leaves Nagle's algorithm on: the second one waits for our
@@ -237,25 +238,20 @@ int main(int argc, char **argv)
         UIF,
         FORCED,
         KDF,
+        FIRMWARE,
         DELAY,
         IMPOSTER,
         HELP
     };
-    static const struct option options[] = {{"profile", 1, NULL, PROFILE},
-                                            {"port", 1, NULL, PORT},
-                                            {"control", 1, NULL, CONTROL},
-                                            {"serial", 1, NULL, SERIAL},
-                                            {"pin", 1, NULL, PIN},
-                                            {"admin-pin", 1, NULL, ADMIN},
-                                            {"key", 1, NULL, KEY},
-                                            {"seed", 1, NULL, SEED},
-                                            {"uif", 1, NULL, UIF},
-                                            {"forced-pin", 0, NULL, FORCED},
-                                            {"kdf", 0, NULL, KDF},
-                                            {"delay", 1, NULL, DELAY},
-                                            {"help", 0, NULL, HELP},
-                                            {"imposter", 0, NULL, IMPOSTER},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"profile", 1, NULL, PROFILE},   {"port", 1, NULL, PORT},
+        {"control", 1, NULL, CONTROL},   {"serial", 1, NULL, SERIAL},
+        {"pin", 1, NULL, PIN},           {"admin-pin", 1, NULL, ADMIN},
+        {"key", 1, NULL, KEY},           {"seed", 1, NULL, SEED},
+        {"uif", 1, NULL, UIF},           {"forced-pin", 0, NULL, FORCED},
+        {"kdf", 0, NULL, KDF},           {"firmware", 1, NULL, FIRMWARE},
+        {"delay", 1, NULL, DELAY},       {"help", 0, NULL, HELP},
+        {"imposter", 0, NULL, IMPOSTER}, {NULL, 0, NULL, 0}};
     static struct emu e = {.mutex = PTHREAD_MUTEX_INITIALIZER,
                            .changed = PTHREAD_COND_INITIALIZER,
                            .touch_timeout_ms = 15000,
@@ -319,6 +315,10 @@ int main(int argc, char **argv)
             break;
         case KDF:
             kdf = true;
+            break;
+        case FIRMWARE:
+            bad = bad || sscanf(optarg, "%hhu.%hhu.%hhu", &e.firmware[0], &e.firmware[1],
+                                &e.firmware[2]) != 3;
             break;
         case DELAY:
             e.delay_ms = atoi(optarg);

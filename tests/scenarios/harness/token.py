@@ -100,5 +100,7 @@ class Token:
                 self.type(line[12:], pin)
             elif line.startswith(b"INQUIRE"):
                 keyword = line.split()[1].decode()
-                self.send(b"D " + escape((more or {}).get(keyword, data)))
+                answer = (more or {}).get(keyword, data)
+                for i in range(0, len(answer), 300):
+                    self.send(b"D " + escape(answer[i:i + 300]))
                 self.send(b"END")
