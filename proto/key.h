@@ -14,7 +14,7 @@ enum key_algo {
     KEY_ECDH,       /* cv25519 and curves in a decryption slot: no ssh form */
     KEY_SK_ECDSA,   /* sk-ecdsa-sha2-nistp256@openssh.com */
     KEY_SK_ED25519, /* sk-ssh-ed25519@openssh.com */
-    KEY_DSA, /* ssh-dss: 1024 bits and SHA-1, as long as there are ssh clients that add them */
+    KEY_DSA,   /* ssh-dss: 1024 bits and SHA-1, as long as there are ssh clients that add them */
     KEY_OTHER, /* what gpg has besides: Elgamal, DSA of other sizes, Ed448, X448. Only its s-expression is known here */
 };
 
