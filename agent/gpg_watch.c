@@ -12,8 +12,8 @@
 struct gpg_watch {
     char *home;
     struct server *s;
-    bool socket;
-    dev_t dev; /* of HOME */
+    char *path; /* of the socket; NULL: not watched */
+    dev_t dev;  /* of HOME */
     ino_t ino;
     int fd;
 };
@@ -27,12 +27,15 @@ gpg_error_t gpg_watch_new(const char *home, struct server *s, bool socket, struc
 
     if (w == NULL)
         return gpg_error_from_syserror();
-    *w = (struct gpg_watch){.home = gpgrt_strdup(home), .s = s, .socket = path != NULL};
-    if (w->home == NULL || stat(home, &st) != 0) {
+    *w = (struct gpg_watch){.home = gpgrt_strdup(home),
+                            .path = path != NULL ? gpgrt_strdup(path) : NULL,
+                            .s = s,
+                            .fd = -1};
+    if (w->home == NULL || (w->path == NULL && path != NULL) || stat(home, &st) != 0) {
         gpg_error_t err = gpg_error_from_syserror();
 
-        gpgrt_free(w->home);
-        gpgrt_free(w);
+        gpgrt_log_error("home directory %s: %s\n", home, gpg_strerror(err));
+        gpg_watch_free(w);
         return err;
     }
     w->dev = st.st_dev;
@@ -56,6 +59,7 @@ void gpg_watch_free(struct gpg_watch *w)
     if (w->fd >= 0)
         close(w->fd);
     gpgrt_free(w->home);
+    gpgrt_free(w->path);
     gpgrt_free(w);
 }
 
@@ -81,9 +85,8 @@ bool gpg_watch_is_over(struct gpg_watch *w)
         gpgrt_log_info("the home directory %s is gone: ending\n", w->home);
         return true;
     }
-    if (w->socket && !server_holds_path(w->s, SERVER_GPG)) {
-        gpgrt_log_info("the socket %s is gone, or another agent's: ending\n",
-                       server_path(w->s, SERVER_GPG));
+    if (w->path != NULL && !server_holds_path(w->s, SERVER_GPG)) {
+        gpgrt_log_info("the socket %s is gone, or another agent's: ending\n", w->path);
         return true;
     }
     return false;

@@ -310,11 +310,12 @@ static bool serve_pipe(struct agent *a, struct server *s)
 static gpg_error_t claim(struct agent *a, struct server *s, struct instance *in,
                          const struct options *o, bool service, struct gpg_options *own)
 {
+    static char *const no_paths[SERVER_ROLES];
     gpg_error_t err;
 
     if (o->mode == MODE_GPG_SERVER) {
+        err = gpg_listen_only(o->gpg, no_paths);
         *in = (struct instance){.lock_fd = -1};
-        err = gpg_listen_paths(o->gpg, false);
         if (err == 0)
             err = instance_claim_hardware(in);
     } else if (o->gpg != NULL) {
@@ -326,6 +327,24 @@ static gpg_error_t claim(struct agent *a, struct server *s, struct instance *in,
         err =
             o->gpg != NULL ? gpg_main_start(a, s, o->gpg) : gpg_main_claim(a, s, in, service, own);
     return err;
+}
+
+static void tell_serving(struct agent *a)
+{
+    const struct gpg_config *c = a->gpg != NULL ? gpg_config_get(a) : NULL;
+    const char *gpg = c != NULL ? c->socket : NULL;
+
+    const char *ssh = a->ssh_path;
+
+    gpgrt_log_info("serving %s%s%s%s%s%s\n", ssh != NULL ? "ssh at " : "", ssh != NULL ? ssh : "",
+                   ssh != NULL && gpg != NULL ? ", " : "", gpg != NULL ? "gpg at " : "",
+                   gpg != NULL   ? gpg
+                   : ssh == NULL ? "one client"
+                                 : "",
+                   a->owns_hardware
+                       ? ""
+                       : "; another agent holds the hardware, so this one has software keys only");
+    gpg_config_put(c);
 }
 
 /* What an agent started as gpg-agent ends with, and a service does not. */
@@ -389,11 +408,7 @@ static int run(const struct options *o)
     if (err == 0)
         err = signals_start(&a, server, service, parent, watch, &signals);
     if (err == 0) {
-        gpgrt_log_info(
-            "serving ssh at %s%s\n", in.ssh_path != NULL ? in.ssh_path : "no socket",
-            a.owns_hardware
-                ? ""
-                : "; another agent holds the hardware, so this one has software keys only");
+        tell_serving(&a);
         sd_notify(0, "READY=1");
         if (o->mode == MODE_GPG_SERVER)
             ended = serve_pipe(&a, server);

@@ -23,7 +23,7 @@ class PipeAgent(Assuan):
 
     def __init__(self, bench, *args):
         ours, theirs = socket.socketpair()
-        self.process = bench.start(*args, stdin=theirs, stdout=theirs)
+        self.process = bench.start(*args, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
         theirs.close()
         super().__init__(ours)
 
@@ -260,6 +260,8 @@ class Commands(Start):
         pipe = PipeAgent(self.bench, self.program, "--server")
         self.assertEqual(int(pipe.ask("GETINFO pid")), pipe.process.pid)
         self.assertRegex(pipe.ask("GETINFO version"), rb"^2\.")
+        with self.assertRaises(AssuanError):  # it has none
+            pipe.ask("GETINFO socket_name")
         pipe.ask("OPTION ttyname=/dev/null")
         pipe.ask("HAVEKEY --list")
         pipe.close()
@@ -682,7 +684,8 @@ class Service(Start):
         paths = dict(zip(("std", "extra", "browser"), map(self.socket_path, SOCKETS)), **own)
         listen = [a for p in paths.values() for a in ("-l", p)]
         keep = [a for n in self.bench.env for a in ("-E", n)]
-        p = self.bench.start("systemd-socket-activate", *keep, *listen, f"--fdname={':'.join(paths)}", BUILD / "latchkey-agent", "--foreground")
+        p = self.bench.start("systemd-socket-activate", *keep, *listen, f"--fdname={':'.join(paths)}", BUILD / "latchkey-agent", "--foreground",
+                             stderr=subprocess.DEVNULL)
         wait_until(lambda: all(os.path.exists(path) for path in paths.values()), "it listens")
         self.assertEqual(self.started(), p.pid)
         self.assertEqual(self.ask("socket_name"), paths["std"])
