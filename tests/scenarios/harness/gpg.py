@@ -46,6 +46,10 @@ class Gpg:
         args = command if isinstance(command, (list, tuple)) else [command]
         return self("--no-tty", "--command-fd=0", *args, input="".join(line + "\n" for line in lines), check=check)
 
+    def start(self, *args):
+        """The same without waiting for its end."""
+        return self.bench.start(self.bin + "gpg", "--status-fd=2", "--no-auto-check-trustdb", "--no-tty", *args, env=self.env)
+
     def kill(self):
         pid = self.pid()
         self.bench.run(self.bin + "gpgconf", "--kill", "gpg-agent", env=self.env, check=False)
