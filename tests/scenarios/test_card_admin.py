@@ -1,6 +1,8 @@
 """What manages OpenPGP cards: latchkey-token's verbs, each product in its own way, with stock scdaemon as the judge."""
 import base64
+import ctypes
 import hashlib
+import os
 import re
 import subprocess
 import unittest
@@ -358,3 +360,296 @@ for _profile in PROFILES:
 for _profile in HAS_KDF:
     setattr(Pins, f"test_kdf_{_profile.replace('-', '_')}", lambda self, p=_profile: self.set_kdf(p))
 setattr(Pins, "test_change_with_kdf", lambda self: self.change("generic", "--kdf"))
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------------------------
+
+def number(n):
+    """As an s-expression has it: with a zero octet before a first bit that is set."""
+    return n.to_bytes(n.bit_length() // 8 + 1, "big")
+
+
+def atom(b):
+    return b"%d:%b" % (len(b), b)
+
+
+def pair(name, value):
+    return b"(%b%b)" % (atom(name), atom(value))
+
+
+class Maker:
+    """Private keys, made by openssl, as gpg's key store gives them to a card: canonical, wrapped."""
+
+    def __init__(self, bench):
+        self.bench = bench
+
+    def openssl(self, *args, **kw):
+        return subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True, cwd=self.bench.home, **kw).stdout
+
+    def text(self, *args):
+        """The numbers that openssl prints of a key, by their names."""
+        self.openssl("genpkey", *args, "-out", "made.pem")
+        out = self.openssl("pkey", "-in", "made.pem", "-noout", "-text").decode()
+        found = {}
+        for name, block in re.findall(r"^(\w+):\n((?:    [0-9a-f:]+\n)+)", out, re.M):
+            found[name] = int(re.sub(r"[^0-9a-f]", "", block), 16)
+        return found
+
+    def rsa(self, bits):
+        k = self.text("-algorithm", "RSA", "-pkeyopt", f"rsa_keygen_bits:{bits}")
+        p, q = sorted((k["prime1"], k["prime2"]))
+        return (b"3:rsa" + pair(b"n", number(k["modulus"])) + pair(b"e", b"\1\0\1") + pair(b"d", number(k["privateExponent"])) +
+                pair(b"p", number(p)) + pair(b"q", number(q)) + pair(b"u", number(pow(p, -1, q))))
+
+    def curve(self, name, group):
+        k = self.text("-algorithm", "EC", "-pkeyopt", f"ec_paramgen_curve:{group}")
+        q = k["pub"].to_bytes((k["pub"].bit_length() + 7) // 8, "big")  # begins with 04: no zeros are lost
+        return b"3:ecc" + pair(b"curve", name) + pair(b"q", q) + pair(b"d", number(k["priv"]))
+
+    def native(self, name, flag, algorithm):
+        self.openssl("genpkey", "-algorithm", algorithm, "-out", "made.pem")
+        d = self.openssl("pkey", "-in", "made.pem", "-outform", "DER")[-32:]
+        q = self.openssl("pkey", "-in", "made.pem", "-pubout", "-outform", "DER")[-32:]
+        if algorithm == "X25519":
+            d = bytearray(d)
+            d[0] &= 248
+            d[31] = d[31] & 127 | 64
+            d = bytes(reversed(d))
+        return (b"3:ecc" + pair(b"curve", name) + b"(5:flags" + atom(flag) + b")" + pair(b"q", b"@" + q) + pair(b"d", number(int.from_bytes(d, "big"))))
+
+    def make(self, algo, created):
+        if algo.startswith("rsa"):
+            body = self.rsa(int(algo[3:]))
+        elif algo == "ed25519":
+            body = self.native(b"Ed25519", b"eddsa", "ED25519")
+        elif algo == "cv25519":
+            body = self.native(b"Curve25519", b"djb-tweak", "X25519")
+        elif algo.startswith("nistp"):
+            body = self.curve(b"NIST P-" + algo[5:].encode(), "P-" + algo[5:])
+        else:
+            body = self.curve(algo.encode(), algo)
+        return b"(11:private-key(" + body + b")(10:created-at10:%010d))" % created
+
+    def wrap(self, text):
+        """(key, wrapped): RFC 3394."""
+        crypto, key = ctypes.CDLL("libcrypto.so.3"), os.urandom(16)
+        schedule, text = ctypes.create_string_buffer(512), text + b"\0" * (-len(text) % 8)
+        out = ctypes.create_string_buffer(len(text) + 8)
+        assert crypto.AES_set_encrypt_key(key, 128, schedule) == 0
+        assert crypto.AES_wrap_key(schedule, None, out, text, len(text)) == len(text) + 8
+        return key, out.raw
+
+
+def q_of(sexp, name=b"q"):
+    """A parameter of a canonical key expression."""
+    m = re.search(rb"\(1:%b(\d+):" % name, sexp)
+    return sexp[m.end():m.end() + int(m[1])]
+
+
+OIDS = {"nistp256": "2a8648ce3d030107", "nistp384": "2b81040022", "nistp521": "2b81040023", "brainpoolP256r1": "2b2403030208010107",
+        "brainpoolP384r1": "2b240303020801010b", "brainpoolP512r1": "2b240303020801010d", "ed25519": "2b06010401da470f01",
+        "cv25519": "2b060104019755010501"}
+
+
+def fingerprint(algo, slot, sexp, created, kdf=None):
+    """RFC 4880 12.2, 5.5.2; RFC 6637 9."""
+    def mpi(b):
+        n = int.from_bytes(b, "big")
+        return n.bit_length().to_bytes(2, "big") + n.to_bytes((n.bit_length() + 7) // 8, "big")
+
+    if algo.startswith("rsa"):
+        body = b"\1" + mpi(q_of(sexp, b"n")) + mpi(q_of(sexp, b"e"))
+    else:
+        oid = bytes.fromhex(OIDS[algo])
+        number = 18 if slot == "dec" else 22 if algo == "ed25519" else 19
+        body = bytes([number, len(oid)]) + oid + mpi(q_of(sexp))
+        if slot == "dec":
+            size = 256 if algo == "cv25519" else int(re.search(r"\d{3}", algo)[0])
+            body += kdf or (b"\3\1\x08\x07" if size <= 256 else b"\3\1\x09\x09" if size <= 384 else b"\3\1\x0a\x09")
+    body = b"\4" + created.to_bytes(4, "big") + body
+    return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest().upper()
+
+
+class Keys(CardTest):
+    def stored(self, slot):
+        return base64.b64decode(self.keys()[slot]["pub"])
+
+    def set_kind(self, slot, algo):
+        number = 1 if algo.startswith("rsa") else 18 if slot == "dec" else 22 if algo == "ed25519" else 19
+        self.set("KEY-ATTR", b"--force %d %d %b" % (SLOTS.index(slot) + 1, number, algo.encode()))
+
+    def generate(self, profile):
+        t = self.begin(profile)
+        made = {}
+        for i, (slot, algo) in enumerate(zip(SLOTS, KEYS[profile])):
+            if not algo.startswith("rsa2048"):
+                self.set_kind(slot, algo)
+            created = 1700000000 + i
+            made[slot] = self.ok(f"GENERATE key={slot} created={created} pin-age=-1")
+            key = self.keys()[slot]
+            self.assertEqual(base64.b64decode(key["pub"]), made[slot])
+            self.assertEqual(key["fpr"], fingerprint(algo, slot, made[slot], created))
+            self.assertEqual(key["created"], str(created))
+            self.fails(EEXIST, f"GENERATE key={slot} created={created} pin-age=-1")
+        self.assertEqual([q["ref"] for q in t.asked], [b"83"])
+        self.ok("GENERATE key=aut created=1800000000 force=1 pin-age=0")
+        self.assertNotEqual(self.stored("aut"), made["aut"])
+        self.not_left_open()
+        learned, pub = self.stock("LEARN --force", "READKEY OPENPGP.1")
+        self.assertEqual(pub[2], made["sig"])
+        self.assertEqual(oldest(self.learn()), oldest(learned[1]))
+
+    def write(self, slot, algo, created=1700000000, options=""):
+        maker = Maker(self.bench)
+        text = maker.make(algo, created)
+        key, wrapped = maker.wrap(text)
+        self.ok(f"WRITEKEY key={slot} created={created} pin-age=-1 {options}", more={"WRAPKEY": key, "WRAPPED": wrapped})
+        return text
+
+    def import_all(self, profile):
+        t = self.begin(profile)
+        for slot, algo in zip(SLOTS, KEYS[profile]):
+            text = self.write(slot, algo)
+            parameter = b"n" if algo.startswith("rsa") else b"q"
+            self.assertEqual(q_of(self.stored(slot), parameter), q_of(text, parameter), f"{slot} {algo}")
+            self.assertEqual(self.keys()[slot]["fpr"], fingerprint(algo, slot, text, 1700000000))
+        maker = Maker(self.bench)
+        key, wrapped = maker.wrap(maker.make(KEYS[profile][0], 1))
+        self.fails(EEXIST, "WRITEKEY key=sig created=1 pin-age=-1", more={"WRAPKEY": key, "WRAPPED": wrapped})
+        self.ok("WRITEKEY key=sig created=1 force=1 pin-age=-1", more={"WRAPKEY": key, "WRAPPED": wrapped})
+        self.assertEqual([q["ref"] for q in t.asked], [b"83"])
+        self.not_left_open()
+        if profile not in ("yubikey4", "gnuk"):
+            self.assertIn(b"OPENPGP.3 2", self.attribute("KEY-STATUS"), "imported")
+
+    def test_import_of_all_sizes(self):
+        self.begin("generic")
+        for slot, algo in (("sig", "rsa3072"), ("dec", "cv25519"), ("sig", "brainpoolP256r1"), ("dec", "nistp256"), ("aut", "ed25519"),
+                           ("aut", "brainpoolP384r1"), ("dec", "rsa4096")):
+            text = self.write(slot, algo, options="force=1")
+            parameter = b"n" if algo.startswith("rsa") else b"q"
+            self.assertEqual(q_of(self.stored(slot), parameter), q_of(text, parameter), f"{slot} {algo}")
+
+    def test_kdf_parameters_of_the_importers_choice(self):
+        self.begin("generic")
+        text = self.write("dec", "cv25519", options="ecdh=03010A09")
+        self.assertEqual(self.keys()["dec"]["fpr"], fingerprint("cv25519", "dec", text, 1700000000, bytes.fromhex("03010A09")))
+
+    def test_what_does_not_fit(self):
+        self.begin("nitrokey-pro")
+        maker = Maker(self.bench)
+        for slot, algo, error in (("dec", "ed25519", WRONG_KEY_USAGE), ("sig", "cv25519", WRONG_KEY_USAGE),
+                                  ("sig", "ed25519", UNSUPPORTED_ALGORITHM)):
+            key, wrapped = maker.wrap(maker.make(algo, 1))
+            self.fails(error, f"WRITEKEY key={slot} created=1 pin-age=-1", more={"WRAPKEY": key, "WRAPPED": wrapped})
+        self.fails(10, "WRITEKEY key=sig created=1 pin-age=-1", more={"WRAPKEY": bytes(16), "WRAPPED": wrapped})
+        self.fails(INV_ID, "WRITEKEY key=att created=1 pin-age=-1", more={"WRAPKEY": key, "WRAPPED": wrapped})
+        self.assertEqual(self.keys(), {})
+
+    def test_firmware_that_makes_weak_keys(self):
+        t = self.begin("yubikey4", "--firmware", "4.3.4")
+        self.fails(WEAK_KEY, "GENERATE key=sig created=1700000000 pin-age=-1")
+        self.assertEqual(self.keys(), {})
+
+    def test_a_card_that_goes_away_while_it_makes_a_key(self):
+        self.begin("generic")
+        self.ok("VERIFY ref=83 pin-age=-1")
+        self.card.do("drop-on DA")
+        done, _, _ = self.token.ask(b"GENERATE key=sig created=1700000000 pin-age=-1")
+        self.assertFalse(done)
+
+    def test_signing_after_all(self):
+        """The admin PIN is not mixed up with the other one; the state is what it was."""
+        t = self.begin("generic", "--key", "sig=ed25519")
+        self.ok("SIGN key=sig hash=0 pin-age=-1", b"text")
+        self.ok("GENERATE key=aut created=1700000000 pin-age=-1")
+        self.ok("SIGN key=sig hash=0 pin-age=-1", b"text")
+        self.assertEqual([q["ref"] for q in t.asked], [b"81", b"83"])
+        self.assertEqual(self.tries(), [3, 0, 3])
+
+
+for _profile in PROFILES:
+    setattr(Keys, f"test_generate_{_profile.replace('-', '_')}", lambda self, p=_profile: self.generate(p))
+    setattr(Keys, f"test_import_{_profile.replace('-', '_')}", lambda self, p=_profile: self.import_all(p))
+
+
+class Others(CardTest):
+    def reset(self, profile, *options):
+        t = self.begin(profile, "--key", f"sig={KEYS[profile][0]}", "--pin", "999999", "--admin-pin", "999999999", *options)
+        self.assertEqual(list(self.keys()), ["sig"])
+        self.ok("RESET")
+        self.assertEqual(t.asked, [])
+        self.assertEqual(self.keys(), {})
+        self.assertEqual(self.tries(), [3, 0, 3])
+        self.set("DISP-NAME", b"again")
+        self.assertEqual(self.attribute("DISP-NAME"), [b"again"])
+
+    def test_no_reset_where_the_card_knows_none(self):
+        t = self.begin("nitrokey3", "--key", "sig=ed25519")
+        self.fails(UNSUPPORTED_OPERATION, "RESET")
+        self.assertEqual(self.tries(), [3, 0, 3], "it is not blocked for nothing")
+        self.assertEqual(list(self.keys()), ["sig"])
+
+    def test_a_card_that_somebody_left_terminated(self):
+        self.begin("generic", "--key", "sig=ed25519")
+        self.stock("APDU 00A4040006D27600012401", "APDU 00200083083132333435363738", "APDU 00E60000")
+        self.assertFalse(self.token.ask(b"LEARN")[0])
+        self.ok("RESET")
+        self.assertEqual(self.keys(), {})
+        self.assertEqual(self.tries(), [3, 0, 3])
+
+    def test_apdu(self):
+        t = self.begin("generic", "--key", "sig=ed25519")
+        self.ok("SIGN key=sig hash=0 pin-age=-1", b"text")
+        aid = bytes.fromhex("D27600012401030400001234567800009000")
+        self.assertEqual(self.ok("APDU select=D27600012401 hex=00CA004F00"), aid)
+        self.assertFalse(any(self.card.state()["verified"]), "a client meets no PIN of ours")
+        self.assertGreater(len(self.ok("APDU select=D27600012401 hex=00CA006E000000")), 200)
+        self.assertEqual(self.ok("APDU hex=00A4040005A000000308"), b"\x90\0")
+        self.assertEqual(self.ok("APDU select=A000000308 hex=00CA004F00"), b"\x6d\0")
+        self.ok("SIGN key=sig hash=0 pin-age=-1", b"text")
+        self.assertEqual(self.card.state()["wrong_applet_pins"], 0)
+        self.assertEqual([q["ref"] for q in t.asked], [b"81"])
+        before = self.card.state()["total"]
+        for apdu in ("0020008106313233343536", "00240081", "002C0281", "00DA005B", "002A9E9A", "00880000", "00470000", "00E60000", "00440000",
+                     "002241A4", "80CA004F", "10CA004F", "00A40000023F00", "0084000008", "00DB3FFF", "01CA004F", "00F20000"):
+            self.fails(FORBIDDEN, f"APDU select=D27600012401 hex={apdu}")
+        for apdu in ("00", "00CA004F05AA", "00CA004F0000", "zz"):
+            self.assertFalse(t.ask(f"APDU select=D27600012401 hex={apdu}".encode())[0])
+        self.assertEqual(self.card.state()["total"], before, "none of these reached the card")
+        self.ok("APDU atr=1 hex=")
+        self.assertEqual(t.attributes, [("CARD-ATR", b"3BDA11FF81B1FE551F030031F573C001E0009000B5")])
+
+    def test_random(self):
+        self.begin("generic")
+        for n in (1, 32, 33, 1000):
+            self.assertEqual(len(self.ok(f"RANDOM n={n}")), n)
+        self.assertNotEqual(self.ok("RANDOM n=32"), self.ok("RANDOM n=32"))
+        self.fails(INV_VALUE, "RANDOM n=0")
+
+    def test_nonsense_from_the_card(self):
+        t = self.begin("generic", "--key", "sig=ed25519")
+        t.ask(b"LEARN")
+        self.card.do("garbage on")
+        for command in ("GETATTR name=LEARN", "SETATTR name=DISP-NAME pin-age=-1", "CHANGEPIN ref=1", "GENERATE key=sig created=1 force=1 pin-age=-1",
+                        "READCERT ref=3", "RANDOM n=8", "APDU select=D27600012401 hex=00CA006E00", "RESET"):
+            t.ask(command.encode(), b"x")
+            self.assertIsNone(t.process.poll(), command)
+        self.card.do("garbage off")
+        self.assertEqual(list(self.keys()), ["sig"])
+
+    def test_forget(self):
+        t = self.begin("generic")
+        self.set("DISP-LANG", b"de")
+        self.set("DISP-LANG", b"en")
+        self.assertEqual(len(t.asked), 1)
+        t.ask(b"FORGET")
+        self.set("DISP-LANG", b"de")
+        self.assertEqual(len(t.asked), 2)
+        self.set("DISP-LANG", b"en", "pin-age=0")
+        self.assertEqual(len(t.asked), 3)
+
+
+for _profile in ("yubikey5", "yubikey4", "gnuk", "nitrokey-pro", "smartpgp", "generic"):
+    setattr(Others, f"test_reset_{_profile.replace('-', '_')}", lambda self, p=_profile: self.reset(p))
+setattr(Others, "test_reset_with_kdf", lambda self: self.reset("generic", "--kdf"))
