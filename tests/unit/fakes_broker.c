@@ -1,6 +1,7 @@
 #include "tests/unit/fakes_broker.h"
 
 #include "agent/audit.h"
+#include "agent/gpg_ssh.h"
 #include "agent/grants.h"
 #include "agent/hotplug.h"
 #include "agent/known_hosts.h"
@@ -675,4 +676,38 @@ const char *world_record(const char *path)
         j = json_object_get(j, p);
     gpgrt_free(copy);
     return json_is_string(j) ? json_string_value(j) : "";
+}
+
+/* --- gpg's keys for ssh: none
+ * ----------------------------------------------------------------------------------------------
+ */
+
+gpg_error_t gpg_ssh_begin(struct gpg_ssh **out, struct agent *a, const struct origin *from,
+                          struct operation *op)
+{
+    (void)out;
+    (void)a;
+    (void)from;
+    (void)op;
+    return 0;
+}
+
+void gpg_ssh_end(struct gpg_ssh *g)
+{
+    (void)g;
+}
+
+bool gpg_ssh_keeps(const struct agent *a, const struct ssh_agent_msg *add)
+{
+    (void)a;
+    (void)add;
+    return false;
+}
+
+gpg_error_t gpg_ssh_add(struct agent *a, const struct origin *from, struct ssh_agent_msg *add)
+{
+    (void)a;
+    (void)from;
+    (void)add;
+    return gpg_error(GPG_ERR_NOT_SUPPORTED);
 }
