@@ -2,6 +2,7 @@
 
 #include "agent/gpg_ssh.h"
 #include "agent/audit.h"
+#include "agent/gpg_ssh.h"
 #include "agent/grants.h"
 #include "agent/hotplug.h"
 #include "agent/known_hosts.h"
