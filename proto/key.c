@@ -364,8 +364,13 @@ gpg_error_t key_from_sexp(gcry_sexp_t sexp, bool ecdh, struct key **out)
         err = gpg_error(GPG_ERR_PUBKEY_ALGO);
     if (algo != NULL && err != 0 &&
         (gpg_err_code(err) == GPG_ERR_UNKNOWN_CURVE || gpg_err_code(err) == GPG_ERR_PUBKEY_ALGO ||
-         strcmp(algo, "dsa") == 0))
+         strcmp(algo, "dsa") == 0)) {
+        gpg_error_t why = err; /* of more use than that it is no other either */
+
         err = from_sexp_other(key, out);
+        if (err != 0)
+            err = why;
+    }
     gcry_free(algo);
     gcry_sexp_release(list);
     gcry_sexp_release(key);
