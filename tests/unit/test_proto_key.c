@@ -446,7 +446,7 @@ START_TEST(bad_sexps)
     } bad[] = {
         {"(private-key(rsa(n #01#)(e #03#)))", GPG_ERR_INV_SEXP},
         {"(public-key)", GPG_ERR_INV_SEXP},
-        {"(public-key(dsa(p #01#)))", GPG_ERR_PUBKEY_ALGO},
+        {"(public-key(dsa(p #01#)))", GPG_ERR_NO_OBJ},
         {"(public-key(rsa(n #03#)))", GPG_ERR_NO_OBJ},
         {"(public-key(rsa(n)(e #03#)))", GPG_ERR_NO_OBJ},
         {"(public-key(rsa(n #03#)(e #03#)))", GPG_ERR_BAD_PUBKEY},
