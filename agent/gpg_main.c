@@ -181,7 +181,8 @@ gpg_error_t gpg_main_start(struct agent *a, struct server *s, struct gpg_options
     err = gpg_agent_new(a, g->conf, reload, g, &a->gpg);
     if (err != 0)
         return err;
-    gpg_agent_on_kill(a->gpg, stop_server, s);
+    if (s != NULL)
+        gpg_agent_on_kill(a->gpg, stop_server, s);
     /* Dialogs go there that nobody's terminal is known for. */
     env.tty = (char *)(uintptr_t)own_tty();
     env.term = getenv("TERM");

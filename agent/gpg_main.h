@@ -19,7 +19,8 @@ void gpg_main_print_variables(const struct options *o);
 /* .. and sets for its COMMAND, which PARENT, the agent's parent process, becomes. */
 gpg_error_t gpg_main_set_variables(const struct options *o, pid_t parent);
 
-/* Serves gpg by G, which has its paths already and must live as long as A: sets A->gpg, lets S end at KILLAGENT. */
+/* Serves gpg by G, which has its paths already and must live as long as A: sets A->gpg, lets S end at KILLAGENT (NULL: the
+ * connection's own end is enough). */
 gpg_error_t gpg_main_start(struct agent *a, struct server *s, struct gpg_options *g);
 /* For latchkey's own start: takes gpg's sockets, too, where they were handed over or the settings (GpgSocket) want it, which
  * for a SERVICE is the default; G is filled then. A gpg-agent that serves there is left alone, with a line in the log. */

@@ -324,8 +324,8 @@ static gpg_error_t claim(struct agent *a, struct server *s, struct instance *in,
         err = instance_claim(in, s, a->settings, o->socket, service);
     }
     if (err == 0)
-        err =
-            o->gpg != NULL ? gpg_main_start(a, s, o->gpg) : gpg_main_claim(a, s, in, service, own);
+        err = o->gpg != NULL ? gpg_main_start(a, o->mode != MODE_GPG_SERVER ? s : NULL, o->gpg)
+                             : gpg_main_claim(a, s, in, service, own);
     return err;
 }
 
@@ -419,7 +419,7 @@ static int run(const struct options *o)
 out:
     signals_stop(signals);
     gpg_watch_free(watch);
-    if (!server_free(server) || !ended) {
+    if (!ended || !server_free(server)) {
         instance_release(&in);
         _exit(err == 0 ? 0
                        : status); /* a connection's thread does not end: it ends with the process */

@@ -652,8 +652,8 @@ class Service(Start):
         pid = self.started()
         agent = self.service()
         self.assertEqual(self.pid(), pid)
-        self.assertIn(f"another agent serves gpg at {self.socket_path()}; for this one to do so: gpgconf --kill gpg-agent",
-                      agent.log.read_text())
+        told = f"another agent serves gpg at {self.socket_path()}; for this one to do so: gpgconf --kill gpg-agent"
+        wait_until(lambda: told in agent.log.read_text(), "the other one is named")
 
     def test_nothing_is_started(self):
         """A socket behind which a service manager waits for a first connection gets none."""
@@ -663,7 +663,7 @@ class Service(Start):
         waiting.listen()
         waiting.setblocking(False)
         agent = self.service()
-        self.assertIn("another agent serves gpg", agent.log.read_text())
+        wait_until(lambda: "another agent serves gpg" in agent.log.read_text(), "the other one is named")
         with self.assertRaises(BlockingIOError):
             waiting.accept()
 
