@@ -278,6 +278,8 @@ static gpg_error_t receive(struct driver_op *op, struct new_key *n, struct buf *
     struct buf wrapkey = BUF_INIT_SECURE, wrapped = BUF_INIT, padded = BUF_INIT_SECURE,
                public_key = BUF_INIT;
     gcry_sexp_t sexp = NULL;
+    struct rd curve;
+    bool ecdh;
     gpg_error_t err = op->io->inquire(op->io->arg, "WRAPKEY", NULL, WRAP_KEY, true, &wrapkey);
 
     if (err == 0)
@@ -296,8 +298,10 @@ static gpg_error_t receive(struct driver_op *op, struct new_key *n, struct buf *
         err = gpg_key_public(&n->parts, &public_key);
     if (err == 0)
         err = gcry_sexp_sscan(&sexp, NULL, (const char *)public_key.data, public_key.len);
+    ecdh = err == 0 && n->i == SLOT_DEC && n->parts.algo->curve &&
+           canon_value(n->parts.pub, "curve", &curve) == 0 && !rd_is(curve, "Ed25519");
     if (err == 0)
-        err = key_from_sexp(sexp, n->i == SLOT_DEC && n->parts.algo->curve, &n->key);
+        err = key_from_sexp(sexp, ecdh, &n->key);
     gcry_sexp_release(sexp);
     buf_free(&wrapkey);
     buf_free(&wrapped);

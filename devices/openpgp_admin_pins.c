@@ -35,6 +35,7 @@ static gpg_error_t refused(struct admin *a, const struct change *c, int before, 
     struct openpgp *o = a->o;
     gpg_error_t err = openpgp_read_tries(o);
 
+    a->changed = false;
     if (err != 0)
         return err;
     if (c->how == BY_PW3 || c->how == SET_RC || o->tries[c->old_is] == before)

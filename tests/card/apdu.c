@@ -416,7 +416,7 @@ static void put_garbage(struct buf *resp)
     uint8_t junk[64], n;
 
     RAND_bytes(junk, sizeof junk);
-    n = junk[0] % 60;
+    n = (uint8_t)(1 + junk[0] % 60); /* vpcd waits for ever for one of nothing */
     buf_put(resp, junk + 1, n);
 }
 
