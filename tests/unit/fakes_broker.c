@@ -1,6 +1,5 @@
 #include "tests/unit/fakes_broker.h"
 
-#include "agent/gpg_ssh.h"
 #include "agent/audit.h"
 #include "agent/gpg_ssh.h"
 #include "agent/grants.h"
