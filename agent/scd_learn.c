@@ -117,8 +117,13 @@ struct comparing {
     struct gpg_session *s;
     const struct scd_card *c;
     bool stale;
-    unsigned seen; /* bit N: slot N has a fingerprint */
+    unsigned seen; /* of bit_of: which slots have a fingerprint */
 };
+
+static unsigned bit_of(const char *slot)
+{
+    return strcmp(slot, "sig") == 0 ? 1 : strcmp(slot, "dec") == 0 ? 2 : 4;
+}
 
 /* "N FINGERPRINT": is that what the keyring has there? */
 static gpg_error_t compare(void *arg, const char *name, const char *text)
@@ -131,7 +136,7 @@ static gpg_error_t compare(void *arg, const char *name, const char *text)
 
     if (strcmp(name, "KEY-FPR") != 0 || slot == NULL || text[1] != ' ')
         return 0;
-    q->seen |= 1u << (text[0] - '0');
+    q->seen |= bit_of(slot);
     err = scd_key_in(q->s, q->c, slot, &k);
     if (err == 0 && k.id != NULL)
         hex = hex_encode(k.id->openpgp_fpr, sizeof k.id->openpgp_fpr);
@@ -146,7 +151,7 @@ static gpg_error_t check_seen(struct gpg_session *s, const struct scd_key *k, vo
     struct comparing *q = arg;
 
     (void)s;
-    q->stale |= k->id->has_openpgp && (q->seen & 1u << (k->ref[strlen(k->ref) - 1] - '0')) == 0;
+    q->stale |= k->id->has_openpgp && (q->seen & bit_of(k->slot)) == 0;
     return 0;
 }
 

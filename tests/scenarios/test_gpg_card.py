@@ -10,20 +10,19 @@ from harness.assuan import Assuan, AssuanError
 FREE = "Match all\n Touch none\n Access allow\n"
 PIN, ADMIN = "123456", "12345678"
 EDDSA = ("--key", "sig=ed25519", "--key", "dec=cv25519", "--key", "aut=ed25519")
-GPG24 = os.environ.get("GNUPG24", "")  # the prefix of a GnuPG 2.4
+PREFIX = os.environ.get("GNUPG_PREFIX", "")  # of another GnuPG than the one on PATH
 
 
 class Case(unittest.TestCase):
     POLICY = FREE
     READERS = ("Virtual Reader",)
-    PREFIX = ""
 
     def setUp(self):
         self.bench = b = Bench()
         self.addCleanup(b.close)
         b.policy(self.POLICY)
         self.pcscd = Pcscd(b, self.READERS)
-        self.gpg = Gpg(b, cards=True, prefix=self.PREFIX)
+        self.gpg = Gpg(b, cards=True, prefix=PREFIX)
         self.pin = self.gpg.pinentry
 
     def tearDown(self):
@@ -131,8 +130,8 @@ class Edit(Case):
         self.gpg.edit("verify", "quit")
         self.assertEqual(card.state()["tries"][0], 0)
         self.assertIn("One try is left", self.pin.dialogs()[2]["desc"])
-        self.pin.new("222222")
         self.pin.pin(ADMIN)
+        self.pin.new("222222")
         self.gpg.edit("admin", "passwd", "2", "q", "quit")
         self.assertEqual(card.state()["tries"][0], 3)
         self.pin.pin("222222")
@@ -159,6 +158,26 @@ class Edit(Case):
         self.assertEqual(card.state()["tries"][2], 2)
         self.assertNotIn("LOGIN-DATA", self.attributes())
 
+    def test_hashed_pins(self):
+        card = self.card("gnuk")
+        self.ready()
+        self.pin.pin(ADMIN)
+        self.gpg.edit("admin", "kdf-setup", "quit")
+        self.assertRegex(self.ready(), r"KDF setting .*: on")
+        self.pin.pin(PIN)
+        self.gpg.edit("verify", "quit")
+        self.assertEqual(card.state()["tries"][0], 3)
+
+    def test_touch(self):
+        self.card("yubikey5", *EDDSA)
+        self.ready()
+        self.pin.pin(ADMIN)
+        if " 2.2." in self.gpg("--version").stdout:  # has no command for it
+            self.gpg.connect("SCD SETATTR UIF-1 %01%20")
+        else:
+            self.gpg.edit("admin", "uif 1 on", "quit")
+        self.assertTrue(self.attributes()["UIF-1"][0].startswith("%01"))
+
     def test_factory_reset(self):
         card = self.card("gnuk", *EDDSA)
         self.ready()
@@ -179,7 +198,7 @@ class Edit(Case):
         card = self.card("gnuk", *EDDSA)
         self.ready()
         out = self.gpg.connect("SCD SERIALNO", "SCD APDU 00CA006E00", "SCD APDU 0020008106313233343536", "SCD APDU 00E60000")
-        self.assertEqual([line.split()[0] for line in out if line[0] in "OE"], ["OK", "OK", "ERR", "ERR"], out)
+        self.assertEqual([line.split()[0] for line in out if line[:1] in ("O", "E")], ["OK", "OK", "ERR", "ERR"], out)
         self.assertIn("Forbidden", out[-1])
         self.assertEqual(card.state()["tries"], [3, 0, 3])
 
