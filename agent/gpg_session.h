@@ -63,9 +63,13 @@ struct gpg_command {
     const char *help;   /* "HELP NAME" prints it */
 };
 /* Ended by one without a name. */
-extern const struct gpg_command gpg_key_commands[], gpg_sign_commands[], gpg_secret_commands[],
-    gpg_generate_commands[], gpg_transfer_commands[], gpg_passphrase_commands[],
-    gpg_trust_commands[], gpg_card_commands[], gpg_keytocard_commands[], gpg_scd_commands[];
+extern const struct gpg_command gpg_info_commands[], gpg_key_commands[], gpg_sign_commands[],
+    gpg_secret_commands[], gpg_generate_commands[], gpg_transfer_commands[],
+    gpg_passphrase_commands[], gpg_trust_commands[], gpg_card_commands[], gpg_keytocard_commands[],
+    gpg_scd_commands[];
+
+/* --- gpg_option.c: Assuan's option handler */
+gpg_error_t gpg_on_option(assuan_context_t ctx, const char *name, const char *value);
 
 /* --- what the files share: gpg_session.c */
 /* Words of a command line. Options begin with "--" and end at "--" or the first word that is none. The value of NAME

@@ -1,12 +1,10 @@
 #include "devices/token_server.h"
 
+#include "devices/token_channel.h"
 #include "proto/token_protocol.h"
 
-#include <assuan.h>
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,193 +12,8 @@
 /* An ssh message at most, and some room. */
 #define MAX_DATA (300u * 1024u)
 /* The largest RSA key with its certificate. */
-#define MAX_KEY         (30u * 1024u)
-#define SECURE_MAX      (32u * 1024u)
-#define MAX_PIN         1024u
-#define MAX_CHANNELS    64u
-#define MAX_LONG_STATUS (16u * 1024u)
-#define PART            900u
-#define MAX_STATUS      (ASSUAN_LINELENGTH - 4) /* "S " before it, the line end behind it */
-
-struct server {
-    const struct driver *d;
-    void *state;
-    unsigned nchannels;
-    atomic_uint canceled[MAX_CHANNELS]; /* number of the last command to be called off */
-    atomic_uint open_channels;
-    atomic_uint failure; /* gpg_error_t that ends the process */
-};
-
-struct channel {
-    struct server *s;
-    unsigned index;
-    unsigned job; /* number of the command being carried out */
-    char *args;   /* its fields: what libassuan gave is gone after the first inquiry */
-    assuan_context_t ctx;
-    pthread_t thread;
-};
-
-/* --- to the broker ---------------------------------------------------------------------------------------------------- */
-
-/* A line that is too long for Assuan goes in parts, none of which begins with a blank, as that would be lost. */
-static gpg_error_t write_parts(struct channel *c, const char *line)
-{
-    static const size_t room = MAX_STATUS - sizeof TOKEN_STATUS_MORE;
-    gpg_error_t err = 0;
-
-    while (strlen(line) > room && err == 0) {
-        char part[MAX_STATUS];
-        size_t n = room;
-
-        while (n > 1 && line[n] == ' ')
-            n--;
-        memcpy(part, line, n);
-        part[n] = '\0';
-        err = assuan_write_status(c->ctx, TOKEN_STATUS_MORE, part);
-        line += n;
-    }
-    return err == 0 ? assuan_write_status(c->ctx, TOKEN_STATUS_LAST, line) : err;
-}
-
-static gpg_error_t write_status(struct channel *c, const char *keyword, const char *fields)
-{
-    struct buf whole = BUF_INIT;
-    gpg_error_t err;
-
-    if (strlen(keyword) + 1 + strlen(fields) <= MAX_STATUS)
-        return assuan_write_status(c->ctx, keyword, fields);
-    buf_printf(&whole, "%s %s", keyword, fields);
-    err = buf_cstr(&whole) != NULL ? write_parts(c, buf_cstr(&whole)) : gpg_error(GPG_ERR_ENOMEM);
-    buf_free(&whole);
-    return err;
-}
-
-static gpg_error_t send_status(struct channel *c, const char *keyword, struct buf *fields)
-{
-    const char *text = buf_cstr(fields);
-
-    return text != NULL ? write_status(c, keyword, text) : gpg_error(GPG_ERR_ENOMEM);
-}
-
-static gpg_error_t inquire(struct channel *c, const char *line, size_t max, bool secret,
-                           struct buf *out)
-{
-    unsigned char *data = NULL;
-    size_t len = 0;
-    gpg_error_t err;
-
-    if (secret)
-        assuan_begin_confidential(c->ctx);
-    err = assuan_inquire(c->ctx, line, &data, &len, max);
-    if (secret)
-        assuan_end_confidential(c->ctx);
-    if (err == 0)
-        buf_put(out, data, len);
-    if (data != NULL)
-        explicit_bzero(data, len);
-    assuan_free(c->ctx, data);
-    return err != 0 ? err : buf_err(out);
-}
-
-static bool was_canceled(void *arg)
-{
-    struct channel *c = arg;
-
-    return c->job != 0 && c->s->canceled[c->index] == c->job;
-}
-
-/* KEYWORD and FIELDS as one line. */
-static const char *join(struct buf *whole, const char *keyword, const char *fields)
-{
-    buf_printf(whole, fields != NULL && fields[0] != '\0' ? "%s %s" : "%s%s", keyword,
-               fields != NULL ? fields : "");
-    return buf_cstr(whole);
-}
-
-static gpg_error_t ask_other(void *arg, const char *keyword, const char *fields, size_t max,
-                             bool secret, struct buf *answer)
-{
-    struct channel *c = arg;
-    struct buf whole = BUF_INIT;
-    gpg_error_t err;
-
-    if (was_canceled(c))
-        return gpg_error(GPG_ERR_CANCELED);
-    err = join(&whole, keyword, fields) != NULL ? inquire(c, buf_cstr(&whole), max, secret, answer)
-                                                : gpg_error(GPG_ERR_ENOMEM);
-    buf_free(&whole);
-    return gpg_err_code(err) == GPG_ERR_ASS_CANCELED ? gpg_error(GPG_ERR_CANCELED) : err;
-}
-
-static gpg_error_t ask_pin(void *arg, const struct pin_request *q, struct buf *pin)
-{
-    struct channel *c = arg;
-    struct buf line = BUF_INIT;
-    gpg_error_t err;
-
-    if (was_canceled(c))
-        return gpg_error(GPG_ERR_CANCELED);
-    field_put(&line, "ref", q->ref);
-    field_put_int(&line, "tries", q->tries);
-    if (q->label != NULL)
-        field_put(&line, "label", q->label);
-    if (q->low)
-        field_put_int(&line, "low", 1);
-    if (q->tries == 1)
-        field_put_int(&line, "last", 1);
-    if (q->wrong)
-        field_put(&line, "error", "wrong");
-    if (q->min > 0)
-        field_put_int(&line, "min", q->min);
-    if (q->max > 0)
-        field_put_int(&line, "max", q->max);
-    if (q->fresh)
-        field_put_int(&line, "new", 1);
-    err = buf_cstr(&line) != NULL ? ask_other(c, "PIN", buf_cstr(&line), MAX_PIN, true, pin)
-                                  : gpg_error(GPG_ERR_ENOMEM);
-    buf_free(&line);
-    return err == 0 && pin->len == 0 ? gpg_error(GPG_ERR_CANCELED) : err;
-}
-
-static gpg_error_t tell_other(void *arg, const char *keyword, const char *fields)
-{
-    return write_status(arg, keyword, fields);
-}
-
-static void tell_touch(void *arg, bool waiting)
-{
-    struct channel *c = arg;
-
-    (void)assuan_write_status(c->ctx, "TOUCH", waiting ? "wait" : "done");
-}
-
-static struct driver_io io_of(struct channel *c)
-{
-    return (struct driver_io){.ask_pin = ask_pin,
-                              .touch = tell_touch,
-                              .inquire = ask_other,
-                              .status = tell_other,
-                              .canceled = was_canceled,
-                              .arg = c};
-}
-
-static gpg_error_t tell_shown(struct channel *c, const struct driver_op *op)
-{
-    struct buf line = BUF_INIT;
-    gpg_error_t err;
-
-    if (op->pin_typed || op->pin_cached || op->pin_device)
-        field_put(&line, "pin", op->pin_typed ? "typed" : op->pin_cached ? "cached" : "device");
-    if (op->touched)
-        field_put_int(&line, "touch", 1);
-    if (op->asserted) {
-        field_put_int(&line, "flags", op->says.flags);
-        field_put_int(&line, "counter", (long)op->says.counter);
-    }
-    err = send_status(c, "SHOWN", &line);
-    buf_free(&line);
-    return err;
-}
+#define MAX_KEY    (30u * 1024u)
+#define SECURE_MAX (32u * 1024u)
 
 /* --- verbs --------------------------------------------------------------------------------------------------------------- */
 
@@ -250,7 +63,7 @@ static gpg_error_t send_sexp(struct channel *c, gcry_sexp_t sexp)
 static gpg_error_t crypto(assuan_context_t ctx, char *line, bool decrypt)
 {
     struct channel *c = assuan_get_pointer(ctx);
-    struct driver_io io = io_of(c);
+    struct driver_io io = channel_io(c);
     struct buf data = decrypt ? BUF_INIT_SECURE : BUF_INIT, result = BUF_INIT_SECURE;
     char *key_id = NULL, *use = NULL;
     struct driver_op op;
@@ -261,7 +74,7 @@ static gpg_error_t crypto(assuan_context_t ctx, char *line, bool decrypt)
     if (err == 0 && key_id == NULL)
         err = gpg_error(GPG_ERR_MISSING_VALUE);
     if (err == 0)
-        err = inquire(c, "DATA", MAX_DATA, false, &data);
+        err = channel_inquire(c, "DATA", MAX_DATA, false, &data);
     if (err != 0)
         goto out;
     op.input.data = buf_rd(&data);
@@ -271,7 +84,7 @@ static gpg_error_t crypto(assuan_context_t ctx, char *line, bool decrypt)
     else
         err = c->s->d->sign(c->s->state, &op, &sig);
     if (err == 0)
-        err = tell_shown(c, &op);
+        err = channel_shown(c, &op);
     if (err != 0)
         goto out;
     if (decrypt) {
@@ -313,7 +126,7 @@ static gpg_error_t cmd_decrypt(assuan_context_t ctx, char *line)
 static gpg_error_t cmd_verify(assuan_context_t ctx, char *line)
 {
     struct channel *c = assuan_get_pointer(ctx);
-    struct driver_io io = io_of(c);
+    struct driver_io io = channel_io(c);
     char *key_id = NULL, *use = NULL, *ref = NULL;
     struct driver_op op;
     gpg_error_t err;
@@ -326,7 +139,7 @@ static gpg_error_t cmd_verify(assuan_context_t ctx, char *line)
     if (err == 0)
         err = c->s->d->verify(c->s->state, &op, ref);
     if (err == 0)
-        err = tell_shown(c, &op);
+        err = channel_shown(c, &op);
     gpgrt_free(key_id);
     gpgrt_free(use);
     gpgrt_free(ref);
@@ -360,7 +173,7 @@ static gpg_error_t cmd_learn(assuan_context_t ctx, char *line)
         if (blank == NULL)
             continue;
         *blank = '\0';
-        err = write_status(c, l, blank + 1);
+        err = channel_status(c, l, blank + 1);
     }
     gpgrt_free(text);
 out:
@@ -389,11 +202,12 @@ static gpg_error_t cmd_addkey(assuan_context_t ctx, char *line)
         return gpg_error(GPG_ERR_NOT_SUPPORTED);
     err = field_get(line, "comment", &comment);
     if (err == 0)
-        err = inquire(c, "KEY", MAX_KEY, true, &body);
+        err = channel_inquire(c, "KEY", MAX_KEY, true, &body);
     if (err == 0)
         err = c->s->d->add_key(c->s->state, buf_rd(&body), comment != NULL ? comment : "", &answer);
     if (err == 0)
-        err = send_status(c, "KEY", &answer);
+        err = buf_cstr(&answer) != NULL ? channel_status(c, "KEY", buf_cstr(&answer))
+                                        : buf_err(&answer);
     gpgrt_free(comment);
     buf_free(&body);
     buf_free(&answer);
@@ -403,7 +217,7 @@ static gpg_error_t cmd_addkey(assuan_context_t ctx, char *line)
 static gpg_error_t cmd_load(assuan_context_t ctx, char *line)
 {
     struct channel *c = assuan_get_pointer(ctx);
-    struct driver_io io = io_of(c);
+    struct driver_io io = channel_io(c);
     struct buf pin = BUF_INIT_SECURE;
     char *key_id = NULL, *use = NULL;
     struct driver_op op;
@@ -413,11 +227,11 @@ static gpg_error_t cmd_load(assuan_context_t ctx, char *line)
         return gpg_error(GPG_ERR_NOT_SUPPORTED);
     err = parse_op(c, line, &io, &op, &key_id, &use);
     if (err == 0)
-        err = inquire(c, "GIVENPIN", MAX_PIN, true, &pin);
+        err = channel_inquire(c, "GIVENPIN", MAX_PIN, true, &pin);
     if (err == 0)
         err = c->s->d->load(c->s->state, &op, buf_rd(&pin));
     if (err == 0)
-        err = tell_shown(c, &op);
+        err = channel_shown(c, &op);
     gpgrt_free(key_id);
     gpgrt_free(use);
     buf_free(&pin);
@@ -457,7 +271,7 @@ static gpg_error_t cmd_other(assuan_context_t ctx, char *line)
     struct channel *c = assuan_get_pointer(ctx);
     const char *name = assuan_get_command_name(ctx);
     const struct driver_verb *v = c->s->d->verbs;
-    struct driver_io io = io_of(c);
+    struct driver_io io = channel_io(c);
     struct buf result = BUF_INIT_SECURE;
     char *key_id = NULL, *use = NULL;
     struct driver_op op;
@@ -473,7 +287,7 @@ static gpg_error_t cmd_other(assuan_context_t ctx, char *line)
     if (err == 0)
         err = buf_err(&result);
     if (err == 0)
-        err = tell_shown(c, &op);
+        err = channel_shown(c, &op);
     if (err == 0 && result.len > 0) {
         assuan_begin_confidential(ctx);
         err = assuan_send_data(ctx, result.data, result.len);

@@ -23,6 +23,7 @@ static struct keyring_snapshot snapshot;
 static struct identity *pointers[8];
 static struct holder holders[8];
 static struct scd_lock *lock;
+atomic_uint cards_lock_asked;
 static char no_keys[1];
 static char *no_lines[] = {NULL};
 
@@ -124,6 +125,7 @@ void cards_free(void)
 struct scd_lock *gpg_cards_lock(struct gpg *g)
 {
     (void)g;
+    cards_lock_asked++;
     return lock;
 }
 

@@ -5,6 +5,8 @@
 
 #include "agent/gpg_session.h"
 
+#include <stdatomic.h>
+
 #define CARDS 2
 
 struct fake_card {
@@ -52,5 +54,8 @@ void cards_free(void);
 void cards_key(int n, const char *slot, const char *kind);
 #define AID_A "D276000124010304000500000A0A0000"
 #define AID_B "D276000124010304000500000B0B0000"
+
+/* How often somebody reached for the lock between gpg's connections. */
+extern atomic_uint cards_lock_asked;
 
 #endif

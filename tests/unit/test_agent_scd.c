@@ -213,11 +213,15 @@ START_TEST(selections_are_apart)
 }
 END_TEST
 
+static unsigned asked_before;
+
 static void *unlock_later(void *arg)
 {
     struct client *two = arg;
+    const struct timespec moment = {.tv_nsec = 1000000};
 
-    usleep(100000);
+    while (cards_lock_asked == asked_before) /* until the other one is at it */
+        nanosleep(&moment, NULL);
     ck_assert_str_eq(say(two, "SCD UNLOCK"), "OK\n");
     return NULL;
 }
@@ -239,6 +243,7 @@ START_TEST(lock)
     ck_assert_str_eq(say(two, "SCD SERIALNO"), "S SERIALNO " AID_A "\nOK\n");
     ck_assert_str_eq(say(two, "SCD RESET --keep-lock"), "OK\n");
     fails("SCD SERIALNO", SCD_ERR(GPG_ERR_LOCKED));
+    asked_before = cards_lock_asked;
     ck_assert_int_eq(pthread_create(&thread, NULL, unlock_later, two), 0);
     says("SCD LOCK --wait", "OK\n");
     pthread_join(thread, NULL);
