@@ -114,10 +114,18 @@ static gpg_error_t check_lock(struct run *r)
 /* --- which of the tokens that hold the key
  * ------------------------------------------------------------------------- */
 
+/* Our own software keys, those of gpg's key store too: a passphrase is nothing that somebody holds in his hand, and a client may
+ * have given it. */
+static bool is_software(const struct token_info *info)
+{
+    return info != NULL && strcmp(info->kind, "software") == 0;
+}
+
 static bool can_prove(const struct run *r, const struct holder *h)
 {
     const struct token_info *info = token_info_get(h->token);
-    bool good = info != NULL && (h->pin != TOKEN_PIN_NONE || h->touch == TOKEN_TOUCH_ALWAYS) &&
+    bool good = info != NULL && !is_software(info) &&
+                (h->pin != TOKEN_PIN_NONE || h->touch == TOKEN_TOUCH_ALWAYS) &&
                 hotplug_key_was_verified(r->a->hotplug, info, h->id);
 
     token_info_put(info);
@@ -270,7 +278,7 @@ static gpg_error_t check_signature(struct run *r, const struct token_job *job, g
         return job->asserted ? sk_sig_check(op->id->key, op->tosign.data, &job->says, sig)
                              : gpg_error(GPG_ERR_BAD_SIGNATURE);
     }
-    if (r->info != NULL && strcmp(r->info->kind, "software") == 0)
+    if (is_software(r->info))
         return 0;
     return sig_verify(op->id->key, &op->tosign, sig);
 }
@@ -454,7 +462,7 @@ static gpg_error_t run_on_holder(struct run *r)
     if (op->asserted) {
         if (job.pin_typed || job.pin_device || job.touched)
             hotplug_note_key_verified(r->a->hotplug, r->holder->token, r->holder->id);
-    } else if (job.pin_typed || job.touched) {
+    } else if ((job.pin_typed || job.touched) && !is_software(r->info)) {
         hotplug_note_verified(r->a->hotplug, r->holder->token);
     }
 out:

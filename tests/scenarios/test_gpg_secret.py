@@ -5,6 +5,7 @@ import subprocess
 import unittest
 
 from harness import Bench, Gpg, Skip, wait_until
+from harness.bench import BUILD
 
 GOOD = "Tr0ub4dor&3x"
 BAD_PASSPHRASE, NO_PINENTRY, AGENT_CANCELED = 67108875, 67108949, 67108963
@@ -277,6 +278,26 @@ class Using(GpgCase):
         self.assertEqual(self.dialogs(), [])
         self.bench.run(tool, "--forget", grip, env=self.g.env)
         self.assertEqual(self.failure(self.sign("--pinentry-mode", "error", check=False)), NO_PINENTRY)
+
+
+class Locked(GpgCase):
+    def latchkey(self, *args, check=True):
+        return self.bench.run(BUILD / "latchkey", *args, env=self.g.env, check=check)
+
+    def test_a_passphrase_does_not_open_a_locked_agent(self):
+        self.make()
+        self.new_key()
+        self.forget()
+        self.p.pin(GOOD)
+        self.assertEqual(self.sign().returncode, 0)
+        self.latchkey("lock")
+        batch = ("--batch", "--pinentry-mode", "loopback", "--passphrase", GOOD)
+        for r in (self.sign(check=False), self.sign(*batch, check=False),
+                  self.g(*batch, "--quick-gen-key", "Bob <bob@x.test>", "ed25519", "sign", "0", check=False)):
+            self.assertNotEqual(r.returncode, 0)
+            self.assertIn("Locked", r.stderr)
+        self.assertIn("locked", self.latchkey("status", check=False).stdout)
+        self.assertEqual(len(self.g.fprs()), 1)
 
 
 class Symmetric(GpgCase):
