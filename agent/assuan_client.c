@@ -1,7 +1,9 @@
 #include "agent/assuan_client.h"
 
+#include <ctype.h>
 #include <gcrypt.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -178,5 +180,20 @@ void assuan_put_escaped(struct buf *line, const char *s)
             buf_put_u8(line, *p);
         else
             buf_printf(line, "%%%02X", (unsigned)*p);
+    }
+}
+
+void assuan_put_unescaped(struct buf *b, const char *s, bool plus)
+{
+    for (; *s != '\0'; s++) {
+        unsigned c;
+
+        if (*s == '%' && isxdigit((unsigned char)s[1]) && isxdigit((unsigned char)s[2]) &&
+            sscanf(s + 1, "%2x", &c) == 1) {
+            buf_put_u8(b, (uint8_t)c);
+            s += 2;
+        } else {
+            buf_put_u8(b, plus && *s == '+' ? ' ' : (uint8_t)*s);
+        }
     }
 }

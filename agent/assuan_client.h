@@ -44,5 +44,7 @@ gpg_error_t conversation_answer(struct conversation *c, struct rd data, bool sec
 /* Appends S so that it fits a line of CMD S: %, control characters and line ends escaped, cut at a
  * character's boundary with "..." when it would be too long. */
 void assuan_put_escaped(struct buf *line, const char *s);
+/* Appends S with its %XX replaced, and with PLUS its '+' by blanks; what is no escape stays as it is. */
+void assuan_put_unescaped(struct buf *b, const char *s, bool plus);
 
 #endif

@@ -3,7 +3,6 @@
 #include "agent/hotplug.h"
 #include "proto/token_protocol.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -45,29 +44,26 @@ static bool place_of(const struct identity *id, struct card_place *out)
     return false;
 }
 
-static bool has_grip(const struct identity *id, const char *grip)
-{
-    char *hex = hex_encode(id->key->grip, sizeof id->key->grip);
-    bool is = hex != NULL && strcasecmp(hex, grip) == 0;
-
-    gpgrt_free(hex);
-    return is;
-}
-
 /* A key that no client added: those are no business of gpg's. */
 static bool is_tokens_own(const struct identity *id)
 {
     return !id->added && id->key->cert == NULL && !key_is_sk(id->key);
 }
 
+static const struct identity *find_on_token(const struct keyring_snapshot *snap, const char *grip)
+{
+    for (size_t i = 0; snap != NULL && i < snap->n; i++)
+        if (is_tokens_own(snap->ids[i]) && !gpg_is_stored(snap->ids[i]) &&
+            key_has_grip(snap->ids[i]->key, grip))
+            return snap->ids[i];
+    return NULL;
+}
+
 static bool on_token(struct gpg_session *s, const char *grip)
 {
     const struct keyring_snapshot *snap = keyring_get(s->a->keyring);
-    bool found = false;
+    bool found = find_on_token(snap, grip) != NULL;
 
-    for (size_t i = 0; snap != NULL && i < snap->n && !found; i++)
-        found = is_tokens_own(snap->ids[i]) && !gpg_is_stored(snap->ids[i]) &&
-                has_grip(snap->ids[i], grip);
     keyring_put(snap);
     return found;
 }
@@ -218,15 +214,6 @@ static gpg_error_t tell(struct gpg_session *s, const struct key_info *k, bool da
     return err;
 }
 
-static const struct identity *find_on_token(const struct keyring_snapshot *snap, const char *grip)
-{
-    for (size_t i = 0; snap != NULL && i < snap->n; i++)
-        if (is_tokens_own(snap->ids[i]) && !gpg_is_stored(snap->ids[i]) &&
-            has_grip(snap->ids[i], grip))
-            return snap->ids[i];
-    return NULL;
-}
-
 static void add_flag(struct key_info *k, char flag)
 {
     size_t n = strlen(k->flags);
@@ -374,8 +361,6 @@ static gpg_error_t info_all(struct gpg_session *s, bool ssh_only, bool data, boo
         if (!is_tokens_own(snap->ids[i]) || gpg_is_stored(snap->ids[i]))
             continue;
         grip = hex_encode(snap->ids[i]->key->grip, sizeof snap->ids[i]->key->grip);
-        for (char *p = grip; p != NULL && *p != '\0'; p++)
-            *p = (char)toupper((unsigned char)*p);
         for (size_t f = 0; f < n && grip != NULL; f++)
             listed |= strcmp(files[f].grip, grip) == 0;
         if (grip != NULL && !listed)

@@ -4,10 +4,7 @@
 #include "agent/gpg_session.h"
 #include "proto/token_protocol.h"
 
-#include <ctype.h>
 #include <string.h>
-
-#define ASK_S 20u
 
 /* ssh's conversation has nothing of gpg's: no options, no description. */
 struct gpg_ssh {
@@ -124,8 +121,6 @@ gpg_error_t gpg_ssh_add(struct agent *a, const struct origin *from, struct ssh_a
     struct token *t = NULL;
     gpg_error_t err = grip != NULL ? new_asking(a, from, &g) : gpg_error_from_syserror();
 
-    for (char *p = grip; p != NULL && *p != '\0'; p++)
-        *p = (char)toupper((unsigned char)*p);
     if (err == 0)
         err = gpg_store(a, &t);
     if (err == 0)

@@ -252,15 +252,6 @@ gpg_error_t gpg_stored_get(struct gpg_session *s, const char *grip, struct gpg_s
 
 /* --- who serves a keygrip ------------------------------------------------------------------------------------------------------ */
 
-static bool has_grip(const struct identity *id, const char *grip)
-{
-    char *hex = hex_encode(id->key->grip, sizeof id->key->grip);
-    bool is = hex != NULL && strcasecmp(hex, grip) == 0;
-
-    gpgrt_free(hex);
-    return is;
-}
-
 /* gpg's own keys, on disk and then on tokens, before those of ssh: the same key may be both. */
 static int rank(const struct identity *id)
 {
@@ -279,7 +270,8 @@ const struct identity *gpg_find(struct gpg_session *s, const char *grip,
     for (size_t i = 0; *snap != NULL && i < (*snap)->n; i++) {
         const struct identity *id = (*snap)->ids[i];
 
-        if (id->key->cert == NULL && has_grip(id, grip) && (best == NULL || rank(id) > rank(best)))
+        if (id->key->cert == NULL && key_has_grip(id->key, grip) &&
+            (best == NULL || rank(id) > rank(best)))
             best = id;
     }
     return best;

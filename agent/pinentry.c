@@ -2,7 +2,6 @@
 
 #include "agent/child.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -408,22 +407,6 @@ static gpg_error_t on_pin_status(void *arg, const char *line)
     return 0;
 }
 
-/* Percent and plus escapes. */
-static void put_unescaped(struct buf *b, const char *s)
-{
-    for (; *s != '\0'; s++) {
-        unsigned c;
-
-        if (*s == '%' && isxdigit((unsigned char)s[1]) && isxdigit((unsigned char)s[2]) &&
-            sscanf(s + 1, "%2x", &c) == 1) {
-            buf_put_u8(b, (uint8_t)c);
-            s += 2;
-        } else {
-            buf_put_u8(b, *s == '+' ? ' ' : (uint8_t)*s);
-        }
-    }
-}
-
 static gpg_error_t answer_quality(const struct prompt_rules *r, const char *word, struct buf *out)
 {
     if (r->quality == NULL)
@@ -465,7 +448,7 @@ static gpg_error_t on_pin_inquire(void *arg, struct conversation *c, const char 
     struct buf word = BUF_INIT_SECURE, out = BUF_INIT_SECURE;
     gpg_error_t err = gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
 
-    put_unescaped(&word, line + n + (line[n] == ' ' ? 1 : 0));
+    assuan_put_unescaped(&word, line + n + (line[n] == ' ' ? 1 : 0), true);
     for (size_t i = 0; r != NULL && i < sizeof table / sizeof table[0]; i++)
         if (strlen(table[i].keyword) == n && strncmp(table[i].keyword, line, n) == 0)
             err = buf_cstr(&word) != NULL ? table[i].answer(r, buf_cstr(&word), &out)

@@ -1,4 +1,5 @@
 /* Data on a card: SCD GETATTR, SETATTR, READCERT, WRITECERT. */
+#include "agent/assuan_client.h"
 #include "agent/gpg_dialog.h"
 #include "agent/scd.h"
 #include "proto/git_object.h"
@@ -153,21 +154,6 @@ static void describe_attribute(struct scd_change *g, const struct scd_card *c, c
     }
 }
 
-/* A value on a command line: %XX, and '+' for blanks; the rest as it is, 8-bit. */
-static void put_unescaped(struct buf *b, const char *text)
-{
-    for (const char *p = text; *p != '\0'; p++) {
-        char hex[3] = {p[0] == '%' ? p[1] : '\0', p[0] == '%' && p[1] != '\0' ? p[2] : '\0', '\0'};
-
-        if (strspn(hex, "0123456789abcdefABCDEF") == 2) {
-            buf_put_u8(b, (uint8_t)strtoul(hex, NULL, 16));
-            p += 2;
-        } else {
-            buf_put_u8(b, *p == '+' ? ' ' : (uint8_t)*p);
-        }
-    }
-}
-
 /* SETATTR [--inquire] NAME VALUE */
 static gpg_error_t cmd_setattr(struct gpg_session *s, char *line)
 {
@@ -185,7 +171,7 @@ static gpg_error_t cmd_setattr(struct gpg_session *s, char *line)
     if (err == 0 && inquire)
         err = gpg_inquire(s, "VALUE", MAX_VALUE, false, true, &g.value);
     else if (err == 0)
-        put_unescaped(&g.value, value);
+        assuan_put_unescaped(&g.value, value, true);
     if (err == 0) {
         field_put(&g.args, "name", name);
         describe_attribute(&g, &c, name);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define RSA_MIN_BITS 1024u
 #define RSA_MAX_BITS 16384u
@@ -469,6 +470,15 @@ bool key_same(const struct key *a, const struct key *b)
     if (a->plain != NULL && b->plain != NULL)
         return rd_eq(rd_of(a->plain, a->plain_len), rd_of(b->plain, b->plain_len));
     return a->sk_application == NULL && b->sk_application == NULL && same_sexp(a->sexp, b->sexp);
+}
+
+bool key_has_grip(const struct key *k, const char *hex)
+{
+    char *own = hex_encode(k->grip, sizeof k->grip);
+    bool is = own != NULL && strcasecmp(own, hex) == 0;
+
+    gpgrt_free(own);
+    return is;
 }
 
 const char *key_algo_name(const struct key *k, char buf[32])

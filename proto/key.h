@@ -83,6 +83,8 @@ static inline bool key_is_sk(const struct key *k)
 
 /* Same plain public key (certificate or not, ssh form or not). */
 bool key_same(const struct key *a, const struct key *b);
+/* Is HEX, 40 digits of either case, its keygrip? */
+bool key_has_grip(const struct key *k, const char *hex);
 /* "ssh-ed25519 AAAA..." (gpgrt_free), NULL when the key has no ssh form. */
 char *key_to_text(const struct key *k);
 /* "ed25519", "rsa3072", "nistp256", "brainpoolP256r1", "cv25519": the names gpg shows. Static or interned. */

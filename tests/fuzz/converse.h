@@ -6,9 +6,11 @@
 #include "proto/buf.h"
 #include "tests/fuzz/fuzz_util.h"
 
+#include <assuan.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -75,6 +77,33 @@ static inline void converse(struct agent *a, session_fn *session, struct rd said
     pthread_join(thread, NULL);
     close(fds[0]);
     close(fds[1]);
+}
+
+/* GOT, what an Assuan server said to SAID: each line is one of Assuan's, inquiries begin with INQUIRY, and each command got one answer
+ * at most, the greeting aside. */
+static inline void converse_check_assuan(struct rd got, struct rd said, const char *inquiry)
+{
+    const char *const starts[] = {"OK", "ERR ", "D ", "S ", "# ", inquiry};
+    size_t answers = 0, most = 2; /* the greeting, and a last line without its end */
+
+    for (size_t i = 0; i < said.n; i++)
+        most += said.p[i] == '\n';
+    while (got.n > 0) {
+        const uint8_t *end = memchr(got.p, '\n', got.n);
+        struct rd line = rd_of(got.p, end != NULL ? (size_t)(end - got.p) : got.n);
+        bool known = false;
+
+        REQUIRE(line.n <= ASSUAN_LINELENGTH);
+        for (size_t i = 0; i < sizeof starts / sizeof starts[0] && !known; i++)
+            known =
+                line.n >= strlen(starts[i]) && memcmp(line.p, starts[i], strlen(starts[i])) == 0;
+        REQUIRE(known);
+        answers += line.p[0] == 'O' || line.p[0] == 'E';
+        if (end == NULL)
+            break;
+        got = rd_of(end + 1, got.n - line.n - 1);
+    }
+    REQUIRE(answers >= 1 && answers <= most);
 }
 
 #endif
