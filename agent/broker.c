@@ -315,77 +315,6 @@ static gpg_error_t take_signature(struct run *r, struct token_job *job)
     return 0;
 }
 
-/* What only security keys answer, or mean otherwise than cards. */
-static const char *explain_security_key(gpg_error_t err)
-{
-    switch (gpg_err_code(err)) {
-    case GPG_ERR_PIN_BLOCKED:
-        return "the PIN is blocked: take the security key out and plug it in again; if that does "
-               "not "
-               "help, only a reset will, which ends its keys";
-    case GPG_ERR_NO_PIN:
-        return "a PIN is wanted and the security key has none: set one first";
-    case GPG_ERR_CARD_NOT_PRESENT:
-        return "no security key that holds the key is plugged in";
-    case GPG_ERR_BAD_SIGNATURE:
-        return "it did not sign what it was asked to: without the touch or the PIN, or by another "
-               "key";
-    case GPG_ERR_UNEXPECTED:
-        return "its middleware died";
-    case GPG_ERR_CARD:
-        return "it failed; the agent's log may tell more";
-    default:
-        return NULL;
-    }
-}
-
-/* Of a dialog that gpg wanted. */
-static const char *explain_dialog(gpg_error_t err)
-{
-    switch (gpg_err_code(err)) {
-    case GPG_ERR_CANCELED:
-    case GPG_ERR_FULLY_CANCELED:
-        return "the person cancelled";
-    case GPG_ERR_TIMEOUT:
-        return "the dialog was not answered in time";
-    default:
-        return NULL;
-    }
-}
-
-static const char *explain_failure(const struct run *r, gpg_error_t err)
-{
-    const char *why =
-        r->info != NULL && strcmp(r->info->kind, "fido") == 0 ? explain_security_key(err) : NULL;
-
-    if (why != NULL)
-        return why;
-    if (gpg_err_source(err) == GPG_ERR_SOURCE_PINENTRY)
-        return explain_dialog(err);
-    switch (gpg_err_code(err)) {
-    case GPG_ERR_BAD_PIN:
-        return "wrong PIN";
-    case GPG_ERR_PIN_BLOCKED:
-        return "the PIN is blocked: unblock it with the reset code or the admin PIN";
-    case GPG_ERR_CARD_REMOVED:
-    case GPG_ERR_CARD_NOT_PRESENT:
-        return "the token was taken away";
-    case GPG_ERR_ENODEV:
-        return "the token's process ended";
-    case GPG_ERR_EAGAIN:
-    case GPG_ERR_CARD:
-        return "the card did not answer as it should: take it out and put it in again";
-    case GPG_ERR_TIMEOUT:
-        return "not touched in time";
-    case GPG_ERR_CANCELED:
-        return "the client hung up";
-    case GPG_ERR_LOCKED:
-        return "the agent was locked meanwhile";
-    default:
-        return NULL;
-    }
-}
-
 static gpg_error_t run_on_holder(struct run *r)
 {
     struct operation *op = r->op;
@@ -578,7 +507,7 @@ gpg_error_t broker_operate(struct operation *op)
     run_hide_notice(&r);
 
     if (err != 0 && r.out.reason == NULL)
-        r.out.reason = explain_failure(&r, err);
+        r.out.reason = run_explain(&r, err);
     r.out.err = err;
     audit_err = broker_record(op, &r.v, &r.out);
     if (err == 0 && audit_err != 0) {

@@ -1,5 +1,5 @@
-/* An operation under way: the broker's steps read and write this and nothing else. Only broker.c
- * and broker_person.c include it. */
+/* An operation under way: the broker's steps read and write this and nothing else. Only broker.c,
+ * broker_failure.c and broker_person.c include it. */
 #ifndef LATCHKEY_AGENT_BROKER_RUN_H
 #define LATCHKEY_AGENT_BROKER_RUN_H
 
@@ -31,6 +31,8 @@ struct run {
 
 /* Notes that the operation is refused and why (static text, or one that R owns). */
 gpg_error_t run_refuse(struct run *r, gpg_err_code_t code, const char *why);
+/* What the token's error ERR means to people, static text; NULL: what its code says. */
+const char *run_explain(const struct run *r, gpg_error_t err);
 /* Starts the policy's Timeout anew: each thing that is waited for gets all of it. */
 void run_fresh_deadline(struct run *r);
 

@@ -215,7 +215,7 @@ static gpg_error_t cmd_clear_passphrase(struct gpg_session *s, char *line)
     const char *mode = gpg_option_value(line, "--mode");
     bool normal = mode != NULL && strncmp(mode, "normal", 6) == 0,
          ssh = mode != NULL && strncmp(mode, "ssh", 3) == 0;
-    struct entry e;
+    struct entry e = {0};
     gpg_error_t err;
 
     line = gpg_skip_options(line);
@@ -235,7 +235,7 @@ static gpg_error_t cmd_preset_passphrase(struct gpg_session *s, char *line)
          restricted = gpg_has_option(line, "--restricted");
     struct buf secret = BUF_INIT_SECURE;
     char *id, *ttl, *hex;
-    struct entry e;
+    struct entry e = {0};
     gpg_error_t err = 0;
 
     if (!s->conf->allow_preset)
@@ -316,7 +316,7 @@ static gpg_error_t cmd_put_secret(struct gpg_session *s, char *line)
     bool clear = gpg_has_option(line, "--clear");
     struct buf secret = BUF_INIT_SECURE;
     char *key, *ttl, *value, *id = NULL, *end = NULL;
-    struct entry e;
+    struct entry e = {0};
     gpg_error_t err;
     long seconds;
 
@@ -348,7 +348,7 @@ static gpg_error_t cmd_get_secret(struct gpg_session *s, char *line)
 {
     struct buf secret = BUF_INIT_SECURE;
     char *id = NULL;
-    struct entry e;
+    struct entry e = {0};
     gpg_error_t err;
 
     line = gpg_skip_options(line);

@@ -16,7 +16,6 @@
 struct talk {
     pthread_t thread;
     int fds[2];
-    FILE *in;
     struct activity activity;
     void (*serve)(struct agent *a, int fd, struct activity *act);
     char said[8192]; /* all that came for the last command, lines ended by LF */
@@ -37,6 +36,18 @@ static inline void talk_put(struct talk *t, const char *line)
     ck_assert_int_eq(write(t->fds[0], "\n", 1), 1);
 }
 
+/* Not by stdio: the thread sanitizer knows from read() alone that what the session did came before. */
+static inline void talk_read_line(struct talk *t, char *line, size_t room)
+{
+    size_t n = 0;
+
+    do {
+        ck_assert_uint_lt(n + 1, room);
+        ck_assert_int_eq(read(t->fds[0], line + n, 1), 1);
+    } while (line[n++] != '\n');
+    line[n] = '\0';
+}
+
 /* Reads until OK, ERR or an inquiry; that line. */
 static inline const char *talk_read(struct talk *t)
 {
@@ -45,7 +56,7 @@ static inline const char *talk_read(struct talk *t)
     for (;;) {
         char *line = t->said + at;
 
-        ck_assert_ptr_nonnull(fgets(line, (int)(sizeof t->said - at), t->in));
+        talk_read_line(t, line, sizeof t->said - at);
         at += strlen(line);
         if (strncmp(line, "OK", 2) == 0 || strncmp(line, "ERR ", 4) == 0 ||
             strncmp(line, "INQUIRE ", 8) == 0) {
@@ -81,8 +92,6 @@ static inline void talk_begin(struct talk *t,
 {
     *t = (struct talk){.serve = serve};
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, t->fds), 0);
-    t->in = fdopen(dup(t->fds[0]), "r");
-    ck_assert_ptr_nonnull(t->in);
     ck_assert_int_eq(pthread_create(&t->thread, NULL, talk_serve, t), 0);
     (void)talk_read(t);
 }
@@ -91,7 +100,6 @@ static inline void talk_end(struct talk *t)
 {
     shutdown(t->fds[0], SHUT_RDWR);
     pthread_join(t->thread, NULL);
-    fclose(t->in);
     close(t->fds[0]);
     close(t->fds[1]);
 }
