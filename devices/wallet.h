@@ -7,9 +7,10 @@
 #include "devices/driver.h"
 #include "proto/wallet_identity.h"
 
-/* What the device says of itself; strings are new (gpgrt_free), NULL where it does not say. */
+/* What the device says of itself; strings are new (gpgrt_free), NULL where it does not say. PROBLEM: why it cannot be used as it
+ * is, and what to do, for the person. */
 struct wallet_info {
-    char *model, *label, *serial, *version, *app;
+    char *model, *label, *serial, *version, *app, *problem;
 };
 
 /* Words for the person about the operation OP, which is about to fail: what is wrong with which device, and what to do. */
@@ -24,11 +25,15 @@ struct wallet_make {
     const char *help; /* one line */
     bool
         quiet_keys; /* public keys can often be read without a press: worth trying unasked, with an OP that answers nothing */
-    /* ADDRESS: "usb:BUS:DEV", "hid:/dev/hidrawN", "udp:HOST:PORT", "tcp:HOST:PORT". Nothing that wants a press. */
+    /* ADDRESS: "usb:BUS:DEV", "hid:/dev/hidrawN", "udp:HOST:PORT", "tcp:HOST:PORT". Nothing that wants a press. A device that
+     * answers but cannot be used (locked, wrong app, bootloader) is no error: INFO->problem is set, and it is closed and
+     * opened again after a while. */
     gpg_error_t (*open)(const char *address, void **state, struct wallet_info *info);
     void (*close)(void *state);
     /* Optional: how a passphrase is given, "ask", "device", "none", or NULL: as the device likes it best. */
     void (*configure)(void *state, const char *passphrase);
+    /* Optional: the device is locked as far as it can be, and the passphrase that it remembers forgotten. */
+    void (*forget)(void *state);
     /* The identity's public key; a Ledger wants a press for it. */
     gpg_error_t (*public_key)(void *state, const struct wallet_identity *id, bool ecdh,
                               struct driver_op *op, struct key **out);
