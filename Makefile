@@ -20,7 +20,7 @@ mandir     := $(PREFIX)/share/man
 # --- dependencies ----------------------------------------------------------------------------------------------
 PKGS_proto   := gpg-error libgcrypt libcrypto
 PKGS_agent   := gpg-error libgcrypt libassuan libudev libsystemd jansson libcrypto
-PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1 libfido2
+PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1 libfido2 libprotobuf-c libusb-1.0 hidapi-hidraw
 PKGS_tests   := check libcrypto libssh libcbor
 PKGS_all     := $(sort $(PKGS_proto) $(PKGS_agent) $(PKGS_devices) $(PKGS_tests))
 
@@ -82,7 +82,7 @@ src_policy   := $(wildcard policy/*.c)
 src_agent    := $(filter-out agent/main.c,$(wildcard agent/*.c))
 src_cli      := $(wildcard agent/cli/*.c)
 src_gpgshim  := $(wildcard agent/gpgshim/*.c)
-src_devices  := $(filter-out devices/main.c,$(wildcard devices/*.c))
+src_devices  := $(filter-out devices/main.c,$(wildcard devices/*.c)) $(patsubst %.proto,%.pb-c.c,$(wildcard devices/*.proto))
 src_card     := $(wildcard tests/card/*.c)
 src_pkcs11   := $(wildcard tests/pkcs11/*.c)
 src_fido     := $(wildcard tests/fido/*.c)
@@ -112,8 +112,8 @@ libs_tests     := $(call pkg_libs,$(PKGS_all)) -lm
 
 $(BUILD)/obj/proto/%.o $(BUILD)/obj/policy/%.o: PKG_CFLAGS = $(cflags_proto)
 $(BUILD)/obj/agent/%.o:   PKG_CFLAGS = $(cflags_agent)
-$(BUILD)/obj/devices/%.o: PKG_CFLAGS = $(cflags_devices)
-$(BUILD)/obj/tests/%.o:   PKG_CFLAGS = $(cflags_tests)
+$(BUILD)/obj/devices/%.o: PKG_CFLAGS = $(cflags_devices) -I$(BUILD)/gen
+$(BUILD)/obj/tests/%.o:   PKG_CFLAGS = $(cflags_tests) -I$(BUILD)/gen
 
 # Objects depend on the flags they were made with, so that another SANITIZE in the same BUILD rebuilds.
 $(BUILD)/flags: FORCE
@@ -125,6 +125,17 @@ FORCE:
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(dir $@)
 	$(call say,CC  )$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Messages from .proto files, by protobuf-c.
+PROTOC_C ?= protoc-c
+pb_headers := $(patsubst %.proto,$(BUILD)/gen/%.pb-c.h,$(wildcard devices/*.proto))
+$(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h: %.proto
+	@mkdir -p $(BUILD)/gen
+	$(call say,GEN )$(PROTOC_C) --proto_path=. --c_out=$(BUILD)/gen $<
+$(BUILD)/obj/%.pb-c.o: $(BUILD)/gen/%.pb-c.c $(BUILD)/flags
+	@mkdir -p $(dir $@)
+	$(call say,CC  )$(CC) $(ALL_CFLAGS) -Wno-conversion $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/obj/devices/%.o $(BUILD)/obj/tests/%.o: | $(pb_headers)
 
 define archive
 $(lib_$(1)): $(call obj,$(src_$(1)))

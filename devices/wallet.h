@@ -22,9 +22,9 @@ void wallet_say(struct driver_op *op, const char *fmt, ...) __attribute__((forma
  * words by wallet_say), GPG_ERR_CARD_NOT_INITIALIZED, GPG_ERR_PIN_.. as for cards, GPG_ERR_CARD_REMOVED device gone. */
 struct wallet_make {
     const char *kind;
-    const char *help; /* one line */
     bool
-        quiet_keys; /* public keys can often be read without a press: worth trying unasked, with an OP that answers nothing */
+        quiet_keys; /* public keys can often be read without a press: worth trying unasked, with OP->io NULL: what
+                       * would have to ask is GPG_ERR_NOT_CONFIRMED */
     /* ADDRESS: "usb:BUS:DEV", "hid:/dev/hidrawN", "udp:HOST:PORT", "tcp:HOST:PORT". Nothing that wants a press. A device that
      * answers but cannot be used (locked, wrong app, bootloader) is no error: INFO->problem is set, and it is closed and
      * opened again after a while. */
@@ -40,7 +40,7 @@ struct wallet_make {
     /* Before anything is sent: can this device sign this at all? Words for the person (gpgrt_free) in *WHY when not. */
     gpg_error_t (*fits)(void *state, const struct wallet_identity *id, const struct tosign *t,
                         const char *use, char **why);
-    /* Signs; KEY is the key that is expected: another that the device answers with is GPG_ERR_WRONG_PUBKEY. The OpenPGP digest of a
+    /* Signs; KEY is the key that is expected: another that the device answers with is GPG_ERR_WRONG_SECKEY. The OpenPGP digest of a
      * gpg:// identity comes as T->data with T->hash; ssh data comes whole with hash 0, for P-256 as well. */
     gpg_error_t (*sign)(void *state, const struct wallet_identity *id, const struct key *key,
                         struct driver_op *op, const struct tosign *t, gcry_sexp_t *sig);

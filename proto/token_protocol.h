@@ -8,6 +8,7 @@
  *   KIND "fido" ARG = "hid"            keys of security keys, added by ADDKEY; by libfido2 on whatever FIDO devices are there
  *                     "emulator=SOCKET[,SOCKET..]"   or on these emulators only
  *   KIND "sk" ARG = path               the same by a middleware library of OpenSSH's sk-api.h
+ *   KIND "trezor" ARG = address        a hardware wallet: "usb:BUS:DEV", "hid:NODE", "udp:HOST:PORT" (an emulator)
  *   KIND "watch-pcsc"                  no channels: prints reader events (see TOKEN_WATCH_*) to descriptor 3
  * Descriptors: 3 .. 3+N-1 are connected AF_UNIX stream sockets, one Assuan channel each; 3+N is the read end of a pipe:
  * five octets, a channel k and a number n (big-endian), cancel the command job=n of channel k, whether it has come, runs or
@@ -74,6 +75,14 @@
  *   APDU [select=HEX] hex=HEX [atr=1]     SELECT and GET DATA only; answer: data and status word
  *   RANDOM n=N
  *
+ * Verbs of wallets ("trezor"). Their keys follow from identities (proto/wallet_identity.h), which the broker knows and the
+ * device does not: LEARN tells of the keys of those it was given, where the public key is known or the device tells it without
+ * asking anybody. Key ids are keygrips.
+ *   IDENTITY uri=URI curve=C [ecdh=1] [pub=BASE64(canonical public-key): known from before]     or: none=1 (forget all)
+ *   CONFIGURE [passphrase=ask|device|none]
+ *   PUBKEY uri=URI curve=C [ecdh=1] pin-age=-1     reads the public key, with all that the device asks for it. Answer: the
+ *                           fields of its KEY line
+ *
  * Arguments:
  *   job      the command's number on its channel, with every verb: for cancelling
  *   key      the key's id within the token: "sig", "dec", "aut" (OpenPGP), keygrip in hex and a number (software),
@@ -94,6 +103,8 @@
  *                           low: the number is not known, but a wrong one was given since the last right one. label:
  *                           which token, where one process serves several. new: one to be set (typed twice). ref: 81, 82 user
  *                           PIN, 83 admin PIN, rc reset code, user (PKCS#11).
+ *   PIN ref=matrix          of a wallet that shows a grid of digits: the positions, numbered as on a keypad (7 8 9 on top)
+ *   PASSPHRASE why=wallet   of a wallet: may be empty
  *   PASSPHRASE key=G why=use|old|import|export|new try=N tries=N [error=bad]
  *                           of the key store. why=new: one to protect with, which the broker has had repeated and found good;
  *                           an empty one: no protection. why=export: to protect what leaves an unprotected key.
@@ -101,9 +112,11 @@
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
  *         [tries=A/B/C] [counter=N] [aid=HEX] [more=1] [factory=..] [soft=1: keys in software, whatever the kind]
+ *         [problem=TEXT: why it cannot be used as it is] [unread=N: identities whose public key is not known yet]
  *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
- *       [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1]
+ *       [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1] [wallet=<URI|CURVE>: it follows from that identity]
+ *       [whole=1: SIGN wants the message for it, hash=0, whatever the algorithm]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
  *         before each use (forced signature PIN); "once": until reset; "none": no PIN. sk: a
  *         security key for that application; pub is the key on its curve. ssh: a key of gpg's that its owner offers to ssh,
@@ -115,6 +128,7 @@
  *   ATTR name=K text=T      "S K T" as scdaemon writes it, its escapes included
  *   PROGRESS what=W char=C cur=N total=N
  *   MORE part, LAST part    of one status line, keyword and all, that is too long for Assuan
+ *   WALLET say=TEXT         why the operation is about to fail, for the person
  *   SHOWN [pin=typed|cached|device] [touch=1] [flags=N counter=N]
  *                           what was shown for this operation; touch=1 only if the token enforced one just now; pin=device:
  *                           the token itself verified the person. flags, counter: what a security key signed with it
@@ -156,10 +170,14 @@
 #define TOKEN_VERB_RESET     "RESET"
 #define TOKEN_VERB_APDU      "APDU"
 #define TOKEN_VERB_RANDOM    "RANDOM"
+#define TOKEN_VERB_IDENTITY  "IDENTITY"
+#define TOKEN_VERB_CONFIGURE "CONFIGURE"
+#define TOKEN_VERB_PUBKEY    "PUBKEY"
 /* Status lines of theirs. */
 #define TOKEN_STATUS_STORED "STORED"
 #define TOKEN_STATUS_NONCE  "NONCE"
 #define TOKEN_STATUS_ATTR   "ATTR"
+#define TOKEN_STATUS_WALLET "WALLET"
 /* A long line's parts, of any verb. */
 #define TOKEN_STATUS_MORE "MORE"
 #define TOKEN_STATUS_LAST "LAST"
