@@ -33,7 +33,7 @@ static gpg_error_t judge(struct run *r)
     struct facts facts;
     gpg_error_t err;
 
-    err = facts_make(op->from, op->id, op->dest, &facts);
+    err = facts_make(op->from, r->held, op->dest, &facts);
     if (err != 0)
         return err;
     facts.f.use = op->use;
@@ -153,7 +153,7 @@ static int rate_holder(const struct run *r, const struct holder *h)
 
 static gpg_error_t choose_holder(struct run *r, const struct holder *failed)
 {
-    const struct identity *id = r->op->id;
+    const struct identity *id = r->held;
     int best = -1;
 
     r->holder = NULL;
@@ -331,7 +331,7 @@ static gpg_error_t run_on_holder(struct run *r)
         .drop = drop_after_use(r),
         .want_touch = r->want_touch,
         .pin = run_on_pin,
-        .inquire = op->answer != NULL ? run_on_inquire : NULL,
+        .inquire = run_on_inquire,
         .touch = run_on_touch,
         .queued = run_on_queued,
         .progress = op->progress != NULL ? run_on_progress : NULL,
@@ -339,6 +339,10 @@ static gpg_error_t run_on_holder(struct run *r)
     };
     gpg_error_t err;
 
+    if (r->holder->whole && op->verb == TOKEN_SIGN && op->message.n > 0) {
+        job.hash = 0;
+        job.data = op->message;
+    }
     /* A locked agent takes no PIN's word that was typed before the lock; a touch given now is as
      * good as a PIN. */
     if (r->was_locked && r->holder->touch != TOKEN_TOUCH_ALWAYS)
@@ -354,6 +358,12 @@ static gpg_error_t run_on_holder(struct run *r)
         r->w.deadline_ms = INT64_MAX;
     err = token_run(r->holder->token, &r->w, &job);
     run_hide_notice(r);
+    if (err != 0 && job.words != NULL) {
+        gpgrt_free(r->reason);
+        r->out.reason = r->reason = job.words;
+        job.words = NULL;
+    }
+    gpgrt_free(job.words);
     if (err == 0 && op->verb == TOKEN_SIGN)
         err = take_signature(r, &job);
     r->out.pin = job.pin_typed    ? "typed"
@@ -412,7 +422,7 @@ static gpg_error_t run_on_tokens(struct run *r)
 {
     gpg_error_t err = run_on_holder(r);
 
-    if (!moved_away(err) || r->op->id->nholders < 2 || lock_is_locked(r->a->lock))
+    if (!moved_away(err) || r->held->nholders < 2 || lock_is_locked(r->a->lock))
         return err;
     if (choose_holder(r, r->holder) != 0)
         return err;
@@ -430,7 +440,10 @@ static gpg_error_t walk(struct run *r)
 {
     gpg_error_t err;
 
-    if ((err = judge(r)) != 0 || (err = check_lock(r)) != 0 || (err = make_scopes(r)) != 0 ||
+    if ((err = judge(r)) != 0 || (err = check_lock(r)) != 0 || (err = run_await_token(r)) != 0)
+        return err;
+    /* Which token it is may matter to the policy. */
+    if ((r->snap != NULL && (err = judge(r)) != 0) || (err = make_scopes(r)) != 0 ||
         (err = choose_holder(r, NULL)) != 0)
         return err;
     check_rate(r);
@@ -489,7 +502,7 @@ static char *error_text(const struct run *r, gpg_error_t err)
 
 gpg_error_t broker_operate(struct operation *op)
 {
-    struct run r = {.op = op, .a = op->a, .locks = lock_count(op->a->lock)};
+    struct run r = {.op = op, .a = op->a, .held = op->id, .locks = lock_count(op->a->lock)};
     gpg_error_t err, audit_err;
 
     r.out = (struct outcome){
@@ -528,5 +541,6 @@ gpg_error_t broker_operate(struct operation *op)
     gpgrt_free(r.scope);
     gpgrt_free(r.approval_scope);
     gpgrt_free(r.reason);
+    keyring_put(r.snap);
     return err;
 }

@@ -41,10 +41,35 @@ static const char *explain_dialog(gpg_error_t err)
     }
 }
 
+static const char *explain_wallet(gpg_error_t err)
+{
+    switch (gpg_err_code(err)) {
+    case GPG_ERR_NOT_CONFIRMED:
+        return "refused on the device";
+    case GPG_ERR_CARD:
+        return "the device did not answer as it should: take it out and put it in again";
+    case GPG_ERR_BAD_DATA:
+    case GPG_ERR_TOO_LARGE:
+        return "what the device answered cannot be understood";
+    case GPG_ERR_BAD_SIGNATURE:
+        return "its signature is not one by the key that it listed";
+    case GPG_ERR_WRONG_SECKEY:
+        return "it has another key for this identity: another passphrase, or another seed";
+    case GPG_ERR_TIMEOUT:
+        return "not confirmed on the device in time";
+    case GPG_ERR_CARD_NOT_INITIALIZED:
+        return "the device is not set up yet";
+    default:
+        return NULL;
+    }
+}
+
 const char *run_explain(const struct run *r, gpg_error_t err)
 {
-    const char *why =
-        r->info != NULL && strcmp(r->info->kind, "fido") == 0 ? explain_security_key(err) : NULL;
+    const char *why = r->held->wallet != NULL ? explain_wallet(err)
+                      : r->info != NULL && strcmp(r->info->kind, "fido") == 0
+                          ? explain_security_key(err)
+                          : NULL;
 
     if (why != NULL)
         return why;

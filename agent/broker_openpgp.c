@@ -244,11 +244,19 @@ static gpg_error_t bind_subkey(struct key_block *c, const struct identity *sub)
     return err;
 }
 
+/* A wallet has many certificates' keys: those belong together that follow from the same identity. */
+static bool same_identity(const struct identity *a, const struct identity *b)
+{
+    if (a->wallet == NULL || b->wallet == NULL)
+        return a->wallet == b->wallet;
+    return strcmp(a->wallet, b->wallet) == 0;
+}
+
 static bool is_subkey_of(const struct identity *sub, const struct identity *primary)
 {
     return sub != primary && sub->has_openpgp && sub->key->cert == NULL &&
-           (sub->can_encrypt || sub->can_auth) && same_token(sub, primary) &&
-           !key_same(sub->key, primary->key);
+           (sub->can_encrypt || sub->can_auth) && same_identity(sub, primary) &&
+           (sub->wallet != NULL || same_token(sub, primary)) && !key_same(sub->key, primary->key);
 }
 
 gpg_error_t broker_openpgp_certificate(struct agent *a, const struct origin *from, const char *key,

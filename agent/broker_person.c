@@ -109,7 +109,8 @@ void run_on_touch(void *arg, bool on)
     /* A PKCS#11 module does not tell of touches; it waits where the PIN is typed on the reader. */
     show_notice(r, gpgrt_bsprintf(r->info != NULL && strcmp(r->info->kind, "pkcs11") == 0
                                       ? "Enter the PIN on the keypad of %s to %s"
-                                      : "Touch %s to %s",
+                                  : r->held->wallet != NULL ? "Look at %s and confirm there, to %s"
+                                                            : "Touch %s to %s",
                                   token_label(r), r->op->use_text));
 }
 
@@ -144,6 +145,8 @@ static const struct pin_name *name_pin(const char *ref)
     static const struct pin_name names[] = {
         {"83", "Admin PIN", "Admin PIN", "admin PIN",
          "blocks it for good: then only a factory reset helps, which ends all keys"},
+        {"matrix", "Positions", "PIN", "PIN",
+         "costs time: each wrong one makes the device wait longer"},
         {"rc", "Reset Code", "Reset code", "reset code", "blocks it"},
         {"", "PIN", "PIN", "PIN", "blocks it"},
     };
@@ -188,8 +191,12 @@ static char *tell_lengths(const struct token_pin_request *q)
     return q->max > 0 ? gpgrt_bsprintf("at most %d characters", q->max) : NULL;
 }
 
+/* Places on a grid: digits only. */
 static bool fits(const struct token_pin_request *q, const struct buf *pin)
 {
+    for (size_t i = 0; strcmp(q->ref, "matrix") == 0 && i < pin->len; i++)
+        if (pin->data[i] < '1' || pin->data[i] > '9')
+            return false;
     return (q->min <= 0 || pin->len >= (size_t)q->min) &&
            (q->max <= 0 || pin->len <= (size_t)q->max);
 }
@@ -201,6 +208,10 @@ gpg_error_t run_on_inquire(void *arg, const char *line, struct buf *answer)
 
     run_fresh_deadline(r);
     run_hide_notice(r);
+    if (strcmp(line, "PASSPHRASE why=wallet") == 0)
+        return run_wallet_passphrase(r, answer);
+    if (r->op->answer == NULL)
+        return gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
     err = r->op->answer(r->op->answer_arg, &r->w, line, answer);
     run_fresh_deadline(r);
     if (r->op->patient)
@@ -257,7 +268,9 @@ static gpg_error_t ask_pin(struct run *r, const struct token_pin_request *q,
         if (loopback)
             break;
         gpgrt_free(error);
-        error = gpgrt_bsprintf("The %s has %s", name->word, lengths != NULL ? lengths : "");
+        error = strcmp(q->ref, "matrix") == 0
+                    ? gpgrt_strdup("Only the digits 1 to 9, for places on the grid")
+                    : gpgrt_bsprintf("The %s has %s", name->word, lengths != NULL ? lengths : "");
         run_fresh_deadline(r);
     }
 out:
@@ -281,8 +294,14 @@ gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf 
         err = warn_last_try(r, name, label);
     if (err != 0)
         goto out;
-    head = q->fresh ? gpgrt_bsprintf("New %s for %s", name->word, label)
-                    : gpgrt_bsprintf("%s for %s", name->head, label);
+    if (strcmp(q->ref, "matrix") == 0)
+        head =
+            gpgrt_bsprintf("%s shows nine digits in a grid. For each digit of your PIN, type the "
+                           "number of its place:\n\n    7 8 9\n    4 5 6\n    1 2 3\n",
+                           label);
+    else
+        head = q->fresh ? gpgrt_bsprintf("New %s for %s", name->word, label)
+                        : gpgrt_bsprintf("%s for %s", name->head, label);
     if (q->fresh)
         tail = tell_lengths(q);
     else if (q->tries >= 0)

@@ -11,6 +11,8 @@ struct run {
     struct policy_verdict v;
     struct wait w;
     struct outcome out;
+    const struct identity *held; /* whose holders may serve: the operation's, or what came later */
+    const struct keyring_snapshot *snap; /* of the latter */
     const struct holder *holder;
     const struct token_info *info; /* of the holder's token */
     char *scope;                   /* for grants; NULL: nothing may be cached */
@@ -35,6 +37,11 @@ gpg_error_t run_refuse(struct run *r, gpg_err_code_t code, const char *why);
 const char *run_explain(const struct run *r, gpg_error_t err);
 /* Starts the policy's Timeout anew: each thing that is waited for gets all of it. */
 void run_fresh_deadline(struct run *r);
+
+/* A key that no token holds now: shows a dialog until one does (broker_await.c). Then HELD is of it. */
+gpg_error_t run_await_token(struct run *r);
+/* The passphrase of a hardware wallet, which may be empty. */
+gpg_error_t run_wallet_passphrase(struct run *r, struct buf *answer);
 
 /* Shows the one dialog, if one is due, and notes what agreeing to it means. */
 gpg_error_t run_ask_dialog(struct run *r);

@@ -285,6 +285,7 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
         (err = tosign_from_message(ssh_sign_hash(op.id->key, rsa_flags(flags, &what)), data, digest,
                                    &op.tosign)) != 0)
         goto out;
+    op.message = data;
     op.use = use.use;
     op.use_text = use.text;
     op.what = use.what.len > 0 ? buf_cstr(&use.what) : NULL;

@@ -11,6 +11,7 @@ void keyring_node_unref(struct node *n)
         return;
     key_unref(n->id.key);
     gpgrt_free(n->id.comment);
+    gpgrt_free(n->id.wallet);
     for (size_t i = 0; i < n->id.nholders; i++) {
         token_unref(n->id.holders[i].token);
         gpgrt_free(n->id.holders[i].id);
@@ -117,11 +118,14 @@ static struct node *find_same(const struct snapshot *s, size_t n, const struct k
     return NULL;
 }
 
+/* T NULL: the key is known, and nobody has it now. */
 static gpg_error_t take_key_line(struct snapshot *s, struct token *t, const struct key_line *k)
 {
     struct node *n = find_same(s, s->pub.n, k->id.key, k->id.family);
     gpg_error_t err = 0;
 
+    if (n != NULL && t == NULL)
+        return 0;
     if (n == NULL) {
         err = keyring_node_new(k->id.key, k->id.comment, &n);
         if (err != 0)
@@ -140,7 +144,12 @@ static gpg_error_t take_key_line(struct snapshot *s, struct token *t, const stru
         n->id.created = k->id.created;
         memcpy(n->id.openpgp_fpr, k->id.openpgp_fpr, sizeof n->id.openpgp_fpr);
     }
-    return keyring_node_add_holder(n, &k->holder, t);
+    if (n->id.wallet == NULL && k->id.wallet != NULL) {
+        n->id.wallet = gpgrt_strdup(k->id.wallet);
+        if (n->id.wallet == NULL)
+            return gpg_error_from_syserror();
+    }
+    return t != NULL ? keyring_node_add_holder(n, &k->holder, t) : 0;
 }
 
 /* A key that was added and that a present token holds too is one identity with both as holders. The
@@ -183,6 +192,9 @@ static gpg_error_t fill_snapshot(struct keyring *k, struct snapshot *s, int64_t 
     for (size_t i = 0; i < shelf->n; i++)
         if ((err = take_key_line(s, shelf->token, &shelf->keys[i])) != 0)
             return err;
+    for (size_t i = 0; i < k->known.n; i++)
+        if ((err = take_key_line(s, NULL, &k->known.keys[i])) != 0)
+            return err;
     nfirst = s->pub.n;
     TAILQ_FOREACH(a, &k->added, link)
     {
@@ -217,6 +229,7 @@ gpg_error_t keyring_rebuild(struct keyring *k)
 
     TAILQ_FOREACH(shelf, &k->shelves, link)
     max += shelf->n;
+    max += k->known.n;
     max += k->certs != NULL ? k->certs->n : 0; /* each certifies one key */
     s = snapshot_new(max);
     if (s == NULL)
@@ -380,6 +393,40 @@ out:
     return err;
 }
 
+static void known_clear(struct known_list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        key_line_clear(&l->keys[i]);
+    gpgrt_free(l->keys);
+    *l = (struct known_list){0};
+}
+
+gpg_error_t keyring_set_known(struct keyring *k, const struct known_key *keys, size_t n)
+{
+    struct known_list l = {.keys = gpgrt_calloc(n + 1, sizeof *l.keys)}, old;
+    gpg_error_t err;
+
+    if (l.keys == NULL)
+        return gpg_error_from_syserror();
+    for (size_t i = 0; i < n; i++) {
+        char name[] = "wallet";
+        const struct token_info info = {.name = name, .label = (char *)(uintptr_t)keys[i].label};
+
+        err = key_line_parse(keys[i].line, &info, &l.keys[l.n]);
+        if (err == 0)
+            l.n++;
+        else
+            gpgrt_log_info("a known key is left out: %s\n", gpg_strerror(err));
+    }
+    pthread_mutex_lock(&k->mutex);
+    old = k->known;
+    k->known = l;
+    err = keyring_rebuild(k);
+    pthread_mutex_unlock(&k->mutex);
+    known_clear(&old);
+    return err;
+}
+
 /* Also forgets what was added to T: those private keys are gone with it. */
 void keyring_remove_token(struct keyring *k, struct token *t)
 {
@@ -437,6 +484,7 @@ void keyring_free(struct keyring *k)
         TAILQ_REMOVE(&k->shelves, s, link);
         shelf_free(s);
     }
+    known_clear(&k->known);
     if (k->now != NULL)
         keyring_put(&k->now->pub);
     certificate_set_unref(k->certs);

@@ -20,6 +20,7 @@ struct holder {
     bool touch_fixed;
     enum token_pin pin;
     bool slow;
+    bool whole; /* signs messages, not their digests */
 };
 
 /* One key that can be asked for. Immutable once in a snapshot. */
@@ -31,8 +32,9 @@ struct identity {
     uint32_t created; /* OpenPGP creation time */
     bool has_openpgp;
     uint8_t openpgp_fpr[20];
+    char *wallet; /* "<URI|CURVE>" that the key follows from on a hardware wallet; NULL: it is none of one's */
     struct holder *holders; /* best first: present tokens before slow ones */
-    size_t nholders;
+    size_t nholders; /* 0: of a wallet that is not there */
     long
         ssh_place; /* a key of gpg's that its owner offers to ssh, too: where in the list; 0: not */
     bool ssh_confirm; /* .. and wants to be asked about each time */
@@ -69,6 +71,13 @@ const struct identity *keyring_find_blob(const struct keyring_snapshot *s, struc
  * token_client). */
 gpg_error_t keyring_set_token(struct keyring *k, struct token *t);
 void keyring_remove_token(struct keyring *k, struct token *t);
+
+/* Keys of wallets that are known from before, a KEY line each with its token's label: where no token holds one, it is listed
+ * without holders. Replaces what was given before; lines that cannot be parsed are left out. */
+struct known_key {
+    const char *line, *label;
+};
+gpg_error_t keyring_set_known(struct keyring *k, const struct known_key *keys, size_t n);
 
 /* Certificates from files: takes a reference of S, which replaces what was given before. Each goes
  * with the token key that it certifies and is bound by all that binds that key. */

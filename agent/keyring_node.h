@@ -28,6 +28,12 @@ struct shelf {
     size_t n;
 };
 
+/* Keys of wallets, whether one is there or not. */
+struct known_list {
+    struct key_line *keys;
+    size_t n;
+};
+
 struct added {
     TAILQ_ENTRY(added) link; /* keyring::added, in order of adding */
     struct node *node;
@@ -38,6 +44,7 @@ struct keyring {
     pthread_mutex_t mutex;
     TAILQ_HEAD(shelves, shelf) shelves;
     TAILQ_HEAD(added_list, added) added;
+    struct known_list known;
     size_t nadded, max_added;
     size_t added_size; /* of all together */
     struct snapshot *now;

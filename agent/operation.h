@@ -35,6 +35,7 @@ struct operation {
     const struct key *cert;         /* the certificate that an ssh authentication names, or NULL */
     const char *refusal;  /* refuse for this reason whatever the policy says; NULL: none */
     struct tosign tosign; /* .data is the token's input for other verbs too */
+    struct rd message;    /* what TOSIGN is the digest of, where that is known */
     /* result */
     gcry_sexp_t sig; /* TOKEN_SIGN; owned by the caller */
     bool asserted;   /* by a security key, which says: */

@@ -84,6 +84,7 @@ void job_unref(struct job *j)
     buf_free(&j->pin_answer);
     gpgrt_free(j->ask_line);
     gpgrt_free(j->token_line);
+    gpgrt_free(j->words);
     for (size_t i = 0; i < j->nkeys; i++)
         gpgrt_free(j->key_lines[i]);
     gpgrt_free(j->key_lines);
@@ -419,6 +420,8 @@ static gpg_error_t take_results(struct job *j, struct token_job *out)
     out->touched = j->touched;
     out->asserted = j->asserted;
     out->says = j->says;
+    out->words = j->words;
+    j->words = NULL;
     return 0;
 }
 

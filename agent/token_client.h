@@ -27,6 +27,8 @@ struct token_info {
     bool soft; /* keys in software that somebody else keeps (a PKCS#11 slot that is no hardware) */
     int tries[3];     /* PW1, RC, PW3; -1 unknown */
     long counter;     /* signature counter, -1 unknown */
+    char *problem;    /* why it cannot be used as it is, for people; NULL: it can */
+    long unread;      /* identities of a wallet whose keys are not known yet */
     bool more;        /* keys of other families than ssh were left out (LEARN_SSH) */
     char **key_lines; /* the KEY status lines, NULL-ended (parsed by keyring.c) */
 };
@@ -114,6 +116,7 @@ struct token_job {
     bool pin_typed, pin_cached, pin_device, touched; /* from SHOWN */
     bool asserted; /* SAYS is what a security key claims to have signed */
     struct sk_assertion says;
+    char *words; /* why it failed, from the token, for people; NULL: it did not say. gpgrt_free */
 };
 
 /* Runs J on T: queues it (what wipes goes first), waits with W (whose deadline and cancellation apply), gives results. The

@@ -1,5 +1,6 @@
 #include "agent/token_job.h"
 
+#include "proto/git_object.h"
 #include "proto/token_protocol.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #define MAX_LINE     65536u
 #define MAX_KEYS     4096u
 #define MAX_PROGRESS 4096u
+#define MAX_WORDS    400u
 
 /* --- cancelling ---------------------------------------------------------------------------------- */
 
@@ -125,14 +127,30 @@ static gpg_error_t on_shown_line(struct channel *ch, const char *rest)
     return 0;
 }
 
+/* What a wallet says of a failure: for people, so no more than they can read. */
+static gpg_error_t on_wallet_line(struct channel *ch, const char *rest)
+{
+    struct job *j = ch->job;
+    char *text = NULL;
+    gpg_error_t err = field_get(rest, "say", &text);
+
+    if (err == 0 && text != NULL) {
+        gpgrt_free(j->words);
+        j->words = text_clean(text, strlen(text), MAX_WORDS);
+    }
+    gpgrt_free(text);
+    return err;
+}
+
 static gpg_error_t take_status(struct channel *ch, const char *line)
 {
     static const struct {
         const char *keyword;
         gpg_error_t (*handle)(struct channel *ch, const char *rest);
     } table[] = {
-        {"TOKEN", on_token_line}, {"KEY", on_key_line},           {"TOUCH", on_touch_line},
-        {"SHOWN", on_shown_line}, {"PROGRESS", on_progress_line},
+        {"TOKEN", on_token_line},       {"KEY", on_key_line},
+        {"TOUCH", on_touch_line},       {"SHOWN", on_shown_line},
+        {"PROGRESS", on_progress_line}, {TOKEN_STATUS_WALLET, on_wallet_line},
     };
     size_t len = strcspn(line, " ");
     const char *rest = line + len + strspn(line + len, " ");

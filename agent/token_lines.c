@@ -135,6 +135,7 @@ void token_info_clear(struct token_info *i)
     gpgrt_free(i->aid);
     gpgrt_free(i->apps);
     gpgrt_free(i->reader);
+    gpgrt_free(i->problem);
     for (size_t n = 0; i->key_lines != NULL && i->key_lines[n] != NULL; n++)
         gpgrt_free(i->key_lines[n]);
     gpgrt_free(i->key_lines);
@@ -154,6 +155,8 @@ gpg_error_t token_line_parse(const char *line, struct token_info *out)
         (err = get_text(line, "aid", &i.aid)) != 0 ||
         (err = get_text(line, "apps", &i.apps)) != 0 ||
         (err = get_text(line, "reader", &i.reader)) != 0 ||
+        (err = get_text(line, "problem", &i.problem)) != 0 ||
+        (err = get_int(line, "unread", 0, 0, 100000, &i.unread)) != 0 ||
         (err = get_bus(line, &i.bus, &i.dev)) != 0 ||
         (err = get_flag(line, "contactless", &i.contactless)) != 0 ||
         (err = get_flag(line, "soft", &i.soft)) != 0 ||
@@ -276,6 +279,7 @@ gpg_error_t key_line_holder(const char *line, struct holder *h)
         (err = get_choice(line, "pin", pins, TOKEN_PIN_NONE, &pin)) != 0 ||
         (err = get_int(line, "touch-secs", 0, 0, 86400, &secs)) != 0 ||
         (err = get_flag(line, "touch-fixed", &h->touch_fixed)) != 0 ||
+        (err = get_flag(line, "whole", &h->whole)) != 0 ||
         (err = get_flag(line, "slow", &h->slow)) != 0)
         return err;
     if (h->id == NULL || !is_name(h->id))
@@ -291,6 +295,8 @@ static gpg_error_t get_comment(const char *line, const struct token_info *info, 
 {
     gpg_error_t err = get_text(line, "comment", out);
 
+    if (err == 0 && *out == NULL)
+        err = get_text(line, "wallet", out);
     if (err != 0 || *out != NULL)
         return err;
     *out = gpgrt_bsprintf("%s %s", info->label != NULL ? info->label : info->name, slot_name(id));
@@ -301,6 +307,7 @@ void key_line_clear(struct key_line *k)
 {
     key_unref(k->id.key);
     gpgrt_free(k->id.comment);
+    gpgrt_free(k->id.wallet);
     gpgrt_free(k->holder.id);
     *k = (struct key_line){0};
 }
@@ -316,6 +323,7 @@ gpg_error_t key_line_parse(const char *line, const struct token_info *info, stru
         (err = get_choice(line, "family", families, FAMILY_SSH, &family)) != 0 ||
         (err = get_int(line, "ssh", 0, -1000, 1000000, &k.id.ssh_place)) != 0 ||
         (err = get_flag(line, "confirm", &k.id.ssh_confirm)) != 0 ||
+        (err = get_text(line, "wallet", &k.id.wallet)) != 0 ||
         (err = get_openpgp(line, &k.id)) != 0 || (err = key_line_holder(line, &k.holder)) != 0 ||
         (err = get_comment(line, info, k.holder.id, &k.id.comment)) != 0)
         goto out;

@@ -25,7 +25,7 @@ class Token:
     """PINS: what the person types for a reference ("82", "83", "rc"; "new82" .. for a new one): octets, a list of them, one after
     the other, or None for "cancel"."""
 
-    def __init__(self, bench, reader):
+    def __init__(self, bench, arg, kind="pcsc"):
         ours, theirs = socket.socketpair()
         pipe = os.pipe()
 
@@ -37,7 +37,7 @@ class Token:
             os.dup2(cancel, 4)
             os.closerange(5, 256)
 
-        self.process = subprocess.Popen([str(BUILD / "latchkey-token"), "pcsc", reader, "--channels=1"], env=bench.env,
+        self.process = subprocess.Popen([str(BUILD / "latchkey-token"), kind, arg, "--channels=1"], env=bench.env,
                                         preexec_fn=child, close_fds=False)
         bench.processes.append(self.process)
         theirs.close()
