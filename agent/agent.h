@@ -19,6 +19,7 @@ struct lock;
 struct policy_holder;
 struct prompt;
 struct waits;
+struct wallets;
 
 struct agent {
     struct settings *settings;    /* fixed from start-up to exit */
@@ -33,6 +34,7 @@ struct agent {
     struct prompt *prompt;
     struct audit *audit;
     struct hotplug *hotplug;
+    struct wallets *wallets;
     struct gpg *gpg;      /* gpg_agent.h: what it takes to serve gpg; NULL: it does not */
     char *runtime_dir;    /* $XDG_RUNTIME_DIR/latchkey or a private directory, 0700 */
     const char *ssh_path; /* where it listens for ssh clients; NULL: not known */

@@ -183,6 +183,7 @@ static void *hotplug_loop(void *arg)
     int usb_fd = usb_open(h);
     bool stop = false;
 
+    wallets_start(h);
     while (!stop) {
         int64_t ms;
 

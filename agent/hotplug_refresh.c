@@ -1,6 +1,7 @@
 /* Cards that change while they stay where they are, and how gpg is told of changes. */
 #include "agent/gpg_agent.h"
 #include "agent/hotplug_slots.h"
+#include "agent/wallets.h"
 
 void slots_count(struct hotplug *h)
 {
@@ -11,7 +12,11 @@ void slots_count(struct hotplug *h)
 gpg_error_t hotplug_relearn(struct hotplug *h, struct token *t)
 {
     gpg_error_t err = token_learn(t, LEARN_REFRESH);
+    const struct token_info *info = err == 0 ? token_info_get(t) : NULL;
 
+    if (info != NULL && wallets_are_of(info->kind))
+        wallets_learnt(h->a->wallets, t);
+    token_info_put(info);
     if (err == 0)
         err = keyring_set_token(h->a->keyring, t);
     if (err != 0) {

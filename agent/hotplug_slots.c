@@ -4,6 +4,7 @@
 #include "agent/grants.h"
 #include "agent/keyring.h"
 #include "agent/lock.h"
+#include "agent/wallets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,13 +43,32 @@ struct learner {
     struct hotplug *h;
     struct token *token;
     enum token_learn how;
+    bool wallet;
 };
+
+/* A wallet has no list of keys of its own: it says who it is, and is told what to look for. */
+static gpg_error_t learn_wallet(struct learner *l)
+{
+    gpg_error_t err = token_learn(l->token, LEARN_REFRESH);
+    const struct token_info *info = err == 0 ? token_info_get(l->token) : NULL;
+    bool usable = info != NULL && info->problem == NULL;
+
+    token_info_put(info);
+    if (usable)
+        err = wallets_introduce(l->h->a->wallets, l->token);
+    if (usable && err == 0)
+        err = token_learn(l->token, LEARN_ALL);
+    if (usable && err == 0)
+        wallets_learnt(l->h->a->wallets, l->token);
+    return err;
+}
 
 static void *learn(void *arg)
 {
     struct learner *l = arg;
+    gpg_error_t err = l->wallet ? learn_wallet(l) : token_learn(l->token, l->how);
 
-    hotplug_post(l->h, EVENT_LEARNT, l->token, token_learn(l->token, l->how));
+    hotplug_post(l->h, EVENT_LEARNT, l->token, err);
     token_unref(l->token);
     pthread_mutex_lock(&l->h->mutex);
     l->h->nlearning--;
@@ -59,8 +79,9 @@ static void *learn(void *arg)
 }
 
 /* Reading a card takes as long as it takes; nobody else waits for it. */
-static gpg_error_t start_learning(struct hotplug *h, struct token *t, enum token_learn how)
+static gpg_error_t start_learning(struct hotplug *h, const struct slot *s, enum token_learn how)
 {
+    struct token *t = s->token;
     struct learner *l = gpgrt_calloc(1, sizeof *l);
     pthread_attr_t detached;
     pthread_t thread;
@@ -71,6 +92,7 @@ static gpg_error_t start_learning(struct hotplug *h, struct token *t, enum token
     l->h = h;
     l->token = token_ref(t);
     l->how = how;
+    l->wallet = wallets_are_of(s->kind);
     pthread_mutex_lock(&h->mutex);
     h->nlearning++;
     pthread_mutex_unlock(&h->mutex);
@@ -118,7 +140,7 @@ static void set_problem(struct hotplug *h, struct slot *s, const char *text)
 static void slot_start(struct hotplug *h, struct slot *s)
 {
     const struct token_spec spec = {.program = h->a->token_program,
-                                    .kind = "pcsc",
+                                    .kind = s->kind,
                                     .arg = s->reader,
                                     .nchannels = 1,
                                     .learn_timeout_s = LEARN_TIMEOUT_S};
@@ -133,7 +155,7 @@ static void slot_start(struct hotplug *h, struct slot *s)
         s->token = t;
         s->state = SLOT_STARTING;
         pthread_mutex_unlock(&h->mutex);
-        err = start_learning(h, t, LEARN_SSH);
+        err = start_learning(h, s, LEARN_SSH);
     }
     if (err != 0) {
         gpgrt_log_error("%s: no process for it: %s\n", s->reader, gpg_strerror(err));
@@ -334,10 +356,36 @@ void slots_card_in(struct hotplug *h, const struct watch_line *w)
         gpgrt_free(s);
         return;
     }
+    s->kind = "pcsc";
     s->contactless = w->contactless;
     s->bus = w->bus;
     s->dev = w->dev;
     s->events = w->events;
+    pthread_mutex_lock(&h->mutex);
+    TAILQ_INSERT_TAIL(&h->slots, s, link);
+    hotplug_changed(h);
+    pthread_mutex_unlock(&h->mutex);
+    slot_start(h, s);
+}
+
+void slots_wallet_in(struct hotplug *h, const char *kind, const char *address, int bus, int dev)
+{
+    struct slot *s = find_reader(h, address);
+
+    if (s != NULL)
+        return;
+    s = gpgrt_calloc(1, sizeof *s);
+    if (s == NULL)
+        return;
+    s->reader = gpgrt_strdup(address);
+    if (s->reader == NULL) {
+        gpgrt_free(s);
+        return;
+    }
+    s->kind = kind;
+    s->bus = bus;
+    s->dev = dev;
+    s->events = -1;
     pthread_mutex_lock(&h->mutex);
     TAILQ_INSERT_TAIL(&h->slots, s, link);
     hotplug_changed(h);
@@ -369,10 +417,13 @@ void slots_reader_gone(struct hotplug *h, const char *reader)
 
 void slots_service_gone(struct hotplug *h)
 {
-    struct slot *s;
+    struct slot *s, *next;
 
-    while ((s = TAILQ_FIRST(&h->slots)) != NULL)
-        slot_end(h, s, false);
+    for (s = TAILQ_FIRST(&h->slots); s != NULL; s = next) {
+        next = TAILQ_NEXT(s, link);
+        if (strcmp(s->kind, "pcsc") == 0)
+            slot_end(h, s, false);
+    }
 }
 
 void slots_usb_removed(struct hotplug *h, int bus, int dev)
@@ -465,7 +516,7 @@ static void read_rest(struct hotplug *h, struct slot *s)
     s->reading_rest = idle;
     s->rest_at_ms = idle ? INT64_MAX : monotonic_ms() + REST_MS;
     pthread_mutex_unlock(&h->mutex);
-    if (idle && start_learning(h, s->token, LEARN_ALL) != 0)
+    if (idle && start_learning(h, s, LEARN_ALL) != 0)
         rest_failed(h, s, gpg_error(GPG_ERR_ENOMEM));
 }
 
@@ -493,7 +544,13 @@ void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
     }
     info = err == 0 ? token_info_get(t) : NULL;
     /* gpg makes keys on a card that has none yet */
-    if (info != NULL && (info->key_lines[0] != NULL || info->aid != NULL)) {
+    if (info != NULL && info->problem != NULL) {
+        gpgrt_log_info("%s: %s\n", info->name, info->problem);
+        set_problem(h, s, info->problem);
+        slot_drop_token(h, s);
+        retry_later(s);
+    } else if (info != NULL &&
+               (info->key_lines[0] != NULL || info->aid != NULL || wallets_are_of(s->kind))) {
         slot_ready(h, s, info);
     } else if (info != NULL || hopeless(err)) {
         set_problem(h, s, info != NULL ? "no keys on it" : "no application that latchkey knows");

@@ -6,10 +6,11 @@
 #include "agent/hotplug.h"
 #include "agent/token_lines.h"
 
+#include <libudev.h>
 #include <pthread.h>
 #include <sys/queue.h>
 
-/* A slot: a reader with a card in it.
+/* A slot: a reader with a card in it, or a hardware wallet.
  *
  *   SLOT_STARTING --- LEARN ok, keys ------> SLOT_READY
  *       |  ^                                    |
@@ -22,7 +23,8 @@ enum slot_state { SLOT_STARTING, SLOT_READY, SLOT_LOST, SLOT_UNREADABLE };
 
 struct slot {
     TAILQ_ENTRY(slot) link; /* hotplug::slots */
-    char *reader;
+    const char *kind;       /* of latchkey-token: "pcsc", "trezor" */
+    char *reader;           /* its argument: the reader's name, the wallet's address */
     enum slot_state state;
     char *problem;       /* SLOT_UNREADABLE */
     struct token *token; /* reference; NULL when there is no process */
@@ -134,6 +136,8 @@ struct provider *provider_of(struct hotplug *h, const struct token *t);
 
 /* --- hotplug_slots.c: all from the loop, without the mutex */
 void slots_card_in(struct hotplug *h, const struct watch_line *w);
+/* A wallet of KIND came, or is there: nothing when it is known already. BUS, DEV: -1 when not known. */
+void slots_wallet_in(struct hotplug *h, const char *kind, const char *address, int bus, int dev);
 /* The card left the reader: pulled, or lost when it never touched it. */
 void slots_card_out(struct hotplug *h, const char *reader);
 /* The reader left. */
@@ -149,6 +153,11 @@ int64_t slots_restart_due(struct hotplug *h);
 /* Is there a token whose remaining keys are being read, or could be at once? The mutex is held. */
 bool slots_rest_open(struct hotplug *h);
 void slots_free(struct hotplug *h);
+
+/* --- hotplug_wallets.c: from the loop, without the mutex */
+/* The emulators of the settings, and what is plugged in. */
+void wallets_start(struct hotplug *h);
+void wallets_device_in(struct hotplug *h, struct udev_device *d);
 
 /* --- hotplug_refresh.c: counts a change for gpg. Without the mutex. */
 void slots_count(struct hotplug *h);

@@ -16,6 +16,7 @@ int usb_open(struct hotplug *h)
     h->monitor = udev_monitor_new_from_netlink(h->udev, "kernel");
     if (h->monitor == NULL ||
         udev_monitor_filter_add_match_subsystem_devtype(h->monitor, "usb", "usb_device") < 0 ||
+        udev_monitor_filter_add_match_subsystem_devtype(h->monitor, "hidraw", NULL) < 0 ||
         udev_monitor_enable_receiving(h->monitor) < 0)
         goto fail;
     return udev_monitor_get_fd(h->monitor);
@@ -48,6 +49,8 @@ void usb_readable(struct hotplug *h)
     dev = number(d, "DEVNUM");
     if (action != NULL && strcmp(action, "remove") == 0 && bus >= 0 && dev >= 0)
         slots_usb_removed(h, bus, dev);
+    else if (action != NULL && strcmp(action, "add") == 0)
+        wallets_device_in(h, d);
     udev_device_unref(d);
 }
 

@@ -22,6 +22,7 @@
 #include "agent/signals.h"
 #include "agent/stale.h"
 #include "agent/wait.h"
+#include "agent/wallets.h"
 #include "proto/ssh_agent.h"
 
 #include <assuan.h>
@@ -153,8 +154,8 @@ static gpg_error_t start_parts(struct agent *a)
         (err = policy_holder_new(&paths, &a->policy)) != 0 ||
         (err = certificates_start(a->keyring, home, a->settings->certificates, geteuid(),
                                   &a->certificates)) != 0 ||
-        (err = hotplug_start(a, &a->hotplug)) != 0 || (err = policy_watch_start(a)) != 0 ||
-        (err = lock_start_idle(a)) != 0)
+        (err = wallets_new(a, &a->wallets)) != 0 || (err = hotplug_start(a, &a->hotplug)) != 0 ||
+        (err = policy_watch_start(a)) != 0 || (err = lock_start_idle(a)) != 0)
         gpgrt_log_error("start-up: %s\n", gpg_strerror(err));
     else
         keyring_limit(a->keyring, a->settings->max_keys);
@@ -176,6 +177,7 @@ static void stop_parts(struct agent *a)
     if (a->hotplug != NULL)
         hotplug_stop(a->hotplug);
     a->hotplug = NULL;
+    wallets_free(a->wallets);
     certificates_stop(a->certificates);
     policy_holder_free(a->policy);
     prompt_free(a->prompt);

@@ -398,6 +398,8 @@ static gpg_error_t attend(struct token *t, struct wait *w, struct job *j,
 
 static gpg_error_t take_results(struct job *j, struct token_job *out)
 {
+    out->words = j->words;
+    j->words = NULL;
     if (j->err != 0)
         return j->err;
     if (out->verb == TOKEN_ADDKEY) {
@@ -420,8 +422,6 @@ static gpg_error_t take_results(struct job *j, struct token_job *out)
     out->touched = j->touched;
     out->asserted = j->asserted;
     out->says = j->says;
-    out->words = j->words;
-    j->words = NULL;
     return 0;
 }
 

@@ -21,6 +21,7 @@ struct wallet_key {
     struct key *key; /* NULL: not read yet */
     char grip[41];   /* its name in the token protocol */
     bool tried;      /* reading it unasked */
+    bool maybe;      /* KEY was told by another device, or a file: this one has not said so yet */
 };
 
 struct wallet {
@@ -195,6 +196,7 @@ static gpg_error_t put_token(const struct wallet *w, struct buf *lines)
     for (size_t i = 0; i < w->n; i++)
         unread += w->keys[i].key == NULL;
     field_put(&f, "kind", w->make->kind);
+    field_put(&f, "apps", "wallet");
     field_put(&f, "name", name != NULL ? name : w->make->kind);
     if (serial != NULL)
         field_put(&f, "serial", serial);
@@ -241,7 +243,7 @@ static gpg_error_t put_openpgp(const struct wallet_key *k, struct buf *f)
     return err;
 }
 
-static gpg_error_t put_fields(const struct wallet *w, const struct wallet_key *k, struct buf *f)
+static gpg_error_t put_fields(const struct wallet_key *k, struct buf *f)
 {
     gpg_error_t err = driver_put_key(f, k->grip, k->key,
                                      k->ecdh     ? "e"
@@ -257,14 +259,15 @@ static gpg_error_t put_fields(const struct wallet *w, const struct wallet_key *k
     field_put(f, "wallet", k->text);
     if (!is_gpg(k))
         field_put_int(f, "whole", 1);
-    (void)w;
+    if (k->maybe)
+        field_put_int(f, "maybe", 1);
     return err != 0 ? err : buf_err(f);
 }
 
-static gpg_error_t put_key(const struct wallet *w, const struct wallet_key *k, struct buf *lines)
+static gpg_error_t put_key(const struct wallet_key *k, struct buf *lines)
 {
     struct buf f = BUF_INIT;
-    gpg_error_t err = put_fields(w, k, &f);
+    gpg_error_t err = put_fields(k, &f);
 
     if (err == 0)
         buf_printf(lines, "KEY %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
@@ -294,7 +297,7 @@ static void read_quietly(struct wallet *w)
         struct key *key = NULL;
         gpg_error_t err;
 
-        if (k->key != NULL || k->tried)
+        if ((k->key != NULL && !k->maybe) || k->tried)
             continue;
         k->tried = true;
         err = w->make->public_key(w->dev, &k->id, k->ecdh, &op, &key);
@@ -303,6 +306,7 @@ static void read_quietly(struct wallet *w)
             return;
         }
         set_key(k, key);
+        k->maybe = false;
     }
 }
 
@@ -320,7 +324,7 @@ static gpg_error_t learn(void *state, bool refresh, bool ssh_only, struct buf *l
     err = put_token(w, lines);
     for (size_t i = 0; i < w->n && err == 0 && w->info.problem == NULL; i++)
         if (w->keys[i].key != NULL)
-            err = put_key(w, &w->keys[i], lines);
+            err = put_key(&w->keys[i], lines);
     return err;
 }
 
@@ -334,18 +338,20 @@ static gpg_error_t parse_key(const char *args, struct wallet_key *out)
     char *uri = NULL, *curve = NULL, *pub = NULL;
     struct key *key = NULL;
     gcry_sexp_t sexp = NULL;
-    long is_ecdh = 0;
+    long is_ecdh = 0, maybe = 0;
     gpg_error_t err;
 
     if ((err = field_get(args, "uri", &uri)) != 0 ||
         (err = field_get(args, "curve", &curve)) != 0 ||
         (err = field_get(args, "pub", &pub)) != 0 ||
-        (err = field_get_int(args, "ecdh", 0, &is_ecdh)) != 0)
+        (err = field_get_int(args, "ecdh", 0, &is_ecdh)) != 0 ||
+        (err = field_get_int(args, "maybe", 0, &maybe)) != 0)
         goto out;
     err = uri != NULL ? wallet_identity_parse(uri, curve, &k.id) : gpg_error(GPG_ERR_MISSING_VALUE);
     if (err != 0)
         goto out;
     k.ecdh = is_ecdh != 0;
+    k.maybe = maybe != 0;
     k.text = wallet_identity_text(&k.id);
     if (k.text == NULL)
         err = gpg_error_from_syserror();
@@ -384,8 +390,10 @@ static gpg_error_t keep(struct wallet *w, struct wallet_key *k)
     for (size_t i = 0; i < w->n; i++) {
         if (!same_place(&w->keys[i], k))
             continue;
-        if (w->keys[i].key == NULL && k->key != NULL)
+        if ((w->keys[i].key == NULL || (w->keys[i].maybe && !k->maybe)) && k->key != NULL) {
             set_key(&w->keys[i], key_ref(k->key));
+            w->keys[i].maybe = k->maybe;
+        }
         if (k->key == NULL || key_same(w->keys[i].key, k->key)) {
             key_clear(k);
             return 0;
@@ -450,7 +458,7 @@ static gpg_error_t verb_pubkey(void *state, struct driver_op *op, struct buf *re
         err = w->make->public_key(w->dev, &k.id, k.ecdh, op, &key);
     if (err == 0) {
         set_key(&k, key);
-        err = put_fields(w, &k, &line);
+        err = put_fields(&k, &line);
     }
     if (err == 0)
         buf_put_rd(result, buf_rd(&line));
@@ -491,6 +499,8 @@ static gpg_error_t wallet_sign(void *state, struct driver_op *op, gcry_sexp_t *s
         wallet_say(op, "%s", why);
     if (err == 0)
         err = w->make->sign(w->dev, &k->id, k->key, op, &op->input, sig);
+    if (err == 0)
+        k->maybe = false;
     gpgrt_free(why);
     return err;
 }

@@ -25,6 +25,8 @@ enum form {
     FORM_UNPLUG,
     FORM_PATTERNS,
     FORM_PAIRS,
+    FORM_IDENTITY, /* a pair, or a file */
+    FORM_WORD,
     FORM_LIST
 };
 
@@ -32,8 +34,8 @@ static const struct {
     const char *name;
     enum form form;
     size_t offset;
-    size_t count;      /* FORM_PAIRS: where their number is */
-    const char *words; /* FORM_WORD_OR_PATH: what else may stand there */
+    size_t count;      /* FORM_PAIRS, FORM_IDENTITY: where their number is */
+    const char *words; /* FORM_WORD: what may stand there, FORM_WORD_OR_PATH: what else */
 } table[] = {
     {"LockOnUnplug", FORM_UNPLUG, offsetof(struct settings, lock_on_unplug_token), 0, NULL},
     {"LockOnSleep", FORM_YESNO, offsetof(struct settings, lock_on_sleep), 0, NULL},
@@ -46,10 +48,12 @@ static const struct {
     {"SshSocket", FORM_PATH, offsetof(struct settings, ssh_socket), 0, NULL},
     {"AuditLog", FORM_WORD_OR_PATH, offsetof(struct settings, audit_log), 0, "journal,no"},
     {"Certificate", FORM_PATTERNS, offsetof(struct settings, certificates), 0, NULL},
-    {"Identity", FORM_PAIRS, offsetof(struct settings, identities),
+    {"Identity", FORM_IDENTITY, offsetof(struct settings, identities),
      offsetof(struct settings, nidentities), NULL},
     {"Emulator", FORM_PAIRS, offsetof(struct settings, emulators),
      offsetof(struct settings, nemulators), NULL},
+    {"WalletPassphrase", FORM_WORD, offsetof(struct settings, wallet_passphrase), 0,
+     "ask,device,none"},
     {"Drivers", FORM_LIST, offsetof(struct settings, drivers), 0, NULL},
     {"MaxClients", FORM_NUMBER, offsetof(struct settings, max_clients), 0, NULL},
     {"MaxKeys", FORM_NUMBER, offsetof(struct settings, max_keys), 0, NULL},
@@ -70,10 +74,10 @@ static const struct {
 };
 
 static const char *const keywords[] = {
-    "LockOnUnplug",  "LockOnSleep", "LockOnScreenLock", "LockAfter", "OnUnplug",
-    "ReloadConfirm", "Pinentry",    "GpgSocket",        "SshSocket", "AuditLog",
-    "Certificate",   "Identity",    "Emulator",         "Drivers",   "MaxClients",
-    "MaxKeys",       "MaxMemory",   "MessageTimeout",   NULL};
+    "LockOnUnplug",  "LockOnSleep", "LockOnScreenLock", "LockAfter",        "OnUnplug",
+    "ReloadConfirm", "Pinentry",    "GpgSocket",        "SshSocket",        "AuditLog",
+    "Certificate",   "Identity",    "Emulator",         "Drivers",          "MaxClients",
+    "MaxKeys",       "MaxMemory",   "MessageTimeout",   "WalletPassphrase", NULL};
 
 static char *resolved(const struct loading *ld, const char *s)
 {
@@ -113,8 +117,9 @@ static void add_pair(const struct loading *ld, struct settings_pair **pairs, siz
         return;
     }
     *pairs = more;
-    more[(*n)++] = (struct settings_pair){.first = resolved(ld, l->words[1].text),
-                                          .second = resolved(ld, l->words[2].text)};
+    more[(*n)++] =
+        (struct settings_pair){.first = resolved(ld, l->words[1].text),
+                               .second = l->n > 2 ? resolved(ld, l->words[2].text) : NULL};
 }
 
 static bool yes_no(const struct loading *ld, const struct line *l, const char *yes, const char *no,
@@ -180,12 +185,22 @@ static void set_text(const struct loading *ld, char **to, const char *s)
     *to = resolved(ld, s);
 }
 
+/* Identity may name a file of them. */
+static bool is_file(const struct line *l)
+{
+    const char *s = l->n > 1 ? l->words[1].text : "";
+
+    return strcasecmp(l->words[0].text, "Identity") == 0 &&
+           (s[0] == '/' || strncmp(s, "~/", 2) == 0);
+}
+
 /* One line whose keyword is table[i]'s. */
 static void apply(const struct loading *ld, const struct line *l, size_t i)
 {
     char *base = (char *)ld->s + table[i].offset;
     const struct word *w = &l->words[1];
-    size_t wants = table[i].form == FORM_PAIRS ? 3 : 2;
+    bool pair = table[i].form == FORM_PAIRS || table[i].form == FORM_IDENTITY;
+    size_t wants = pair && !is_file(l) ? 3 : 2;
 
     if (l->n < wants ||
         (l->n > wants && table[i].form != FORM_LIST && table[i].form != FORM_PATTERNS)) {
@@ -234,7 +249,14 @@ static void apply(const struct loading *ld, const struct line *l, size_t i)
         for (size_t k = 1; k < l->n; k++)
             add_to_list(ld, (char ***)(void *)base, l->words[k].text);
         break;
+    case FORM_WORD:
+        if (policy_match_list(table[i].words, w->text, false) <= 0)
+            report(ld->r, l, w->column, "\"%s\" is none of: %s", w->text, table[i].words);
+        else
+            set_text(ld, (char **)(void *)base, w->text);
+        break;
     case FORM_PAIRS:
+    case FORM_IDENTITY:
         add_pair(ld, (struct settings_pair **)(void *)base,
                  (size_t *)(void *)((char *)ld->s + table[i].count), l);
         break;
@@ -259,7 +281,8 @@ static void each_line(void *arg, struct line *l)
             report(ld->r, l, l->words[0].column, "unknown setting \"%s\"", l->words[0].text);
         return;
     }
-    adds = table[i].form == FORM_PATTERNS || table[i].form == FORM_PAIRS;
+    adds = table[i].form == FORM_PATTERNS || table[i].form == FORM_PAIRS ||
+           table[i].form == FORM_IDENTITY;
     if (ld->seen[i] && !adds)
         return;
     ld->seen[i] = true;
@@ -361,6 +384,7 @@ void settings_free(struct settings *s)
     free_list(s->certificates);
     free_list(s->drivers);
     free_pairs(s->identities, s->nidentities);
+    gpgrt_free(s->wallet_passphrase);
     free_pairs(s->emulators, s->nemulators);
     gpgrt_free(s);
 }

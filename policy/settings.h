@@ -18,9 +18,11 @@ struct settings {
     char **certificates; /* patterns of *-cert.pub files, NULL-ended */
     struct settings_pair {
         char *first, *second;
-    } * identities, *emulators; /* URI CURVE, KIND ADDRESS */
+    } * identities, *emulators; /* URI CURVE or FILE NULL; KIND ADDRESS */
     size_t nidentities, nemulators;
-    char **drivers; /* NULL: all; else names, NULL-ended */
+    char *
+        wallet_passphrase; /* "ask", "device", "none"; NULL: on the device where that can be, else ask */
+    char **drivers;        /* NULL: all; else names, NULL-ended */
     /* what clients together may take */
     unsigned max_clients;     /* connections, default 4096 */
     unsigned max_keys;        /* added by clients, default 2048 */

@@ -78,7 +78,8 @@
  * Verbs of wallets ("trezor"). Their keys follow from identities (proto/wallet_identity.h), which the broker knows and the
  * device does not: LEARN tells of the keys of those it was given, where the public key is known or the device tells it without
  * asking anybody. Key ids are keygrips.
- *   IDENTITY uri=URI curve=C [ecdh=1] [pub=BASE64(canonical public-key): known from before]     or: none=1 (forget all)
+ *   IDENTITY uri=URI curve=C [ecdh=1] [pub=BASE64(canonical public-key): known from before [maybe=1: not by this device]]
+ *            none=1         forget all of them
  *   CONFIGURE [passphrase=ask|device|none]
  *   PUBKEY uri=URI curve=C [ecdh=1] pin-age=-1     reads the public key, with all that the device asks for it. Answer: the
  *                           fields of its KEY line
@@ -117,6 +118,7 @@
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
  *       [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1] [wallet=<URI|CURVE>: it follows from that identity]
  *       [whole=1: SIGN wants the message for it, hash=0, whatever the algorithm]
+ *       [maybe=1: another device has that key for the identity, this one was not asked]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
  *         before each use (forced signature PIN); "once": until reset; "none": no PIN. sk: a
  *         security key for that application; pub is the key on its curve. ssh: a key of gpg's that its owner offers to ssh,

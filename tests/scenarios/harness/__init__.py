@@ -18,6 +18,7 @@ from .securitykey import Middleware, SecurityKey
 from .softhsm import AskPass, SoftHsm
 from .sshd import Sshd
 from .token import Token
+from .wallet import Trezor
 
 __all__ = ["Agent", "AgentClient", "AskPass", "Authority", "Bench", "Card", "Gpg", "GpgPinentry", "HostKey", "Middleware", "Pcscd", "Person",
-           "Scdaemon", "ScriptedPinentry", "SecurityKey", "Skip", "SoftHsm", "Sshd", "Token", "run", "wait_until"]
+           "Scdaemon", "ScriptedPinentry", "SecurityKey", "Skip", "SoftHsm", "Sshd", "Token", "Trezor", "run", "wait_until"]

@@ -1,0 +1,392 @@
+"""Keys of a Trezor (in software, tests/wallets): real ssh, ssh-keygen, git and gpg on the other side."""
+import base64
+import sys
+import unittest
+
+from harness import Agent, AgentClient, Bench, HostKey, ScriptedPinentry, Sshd, Trezor, wait_until
+from harness.agentclient import userauth
+from harness.bench import TOP
+
+sys.path.insert(0, str(TOP / "tests" / "wallets"))
+from seed import Key, bip39, identity_path  # noqa: E402
+
+P256, ED = "ssh://user@host nist256p1", "ssh://user@host ed25519"
+LINES = {  # of the vectors: what trezor-agent exports for the mnemonic "all all .."
+    P256: "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBIU5qkCd5hNqHwuA9OzjaIbsOeeRve8pgwTQ8qvPSflM"
+          "hLl4QjPEYAW6t3oSJpRkgNIifq6l+IQsiRbr5LKTQmQ= <ssh://user@host|nist256p1>",
+    ED: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOBl75+s3Kh1QMuNI9CJcLPsQmFcwCAzaok+revg0BtW <ssh://user@host|ed25519>",
+}
+IN_TIME = 20
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.bench = Bench()
+        self.addCleanup(self.bench.close)
+
+    def begin(self, identities=(ED,), policy="", extra="", trezor=None, plugged=True, prepare=(), ready=True):
+        b = self.bench
+        self.trezor = trezor or (Trezor(b) if plugged else None)
+        for line in prepare:
+            self.trezor.do(line)
+        b.policy(policy)
+        emulator = f"Emulator trezor {self.trezor.address}\n" if self.trezor else ""
+        self.pinentry = ScriptedPinentry(b, emulator + "".join(f"Identity {i}\n" for i in identities) + extra)
+        self.agent = Agent(b)
+        if self.trezor and ready:
+            self.agent.wait_token("trezor")
+
+    def listed(self):
+        p = self.bench.run("ssh-add", "-L", check=False)
+        return p.stdout.splitlines() if p.returncode == 0 else []
+
+    def notices(self):
+        return [d["desc"] for d in self.pinentry.opened() if d["kind"] == "message"]
+
+    def pub(self, line, name="wallet"):
+        path = self.bench.home / ".ssh" / f"{name}.pub"
+        path.write_text(line + "\n")
+        return path
+
+    def start_sign(self, pub):
+        (self.bench.home / "data").write_text("text")
+        return self.bench.start("ssh-keygen", "-Y", "sign", "-n", "file", "-f", pub, self.bench.home / "data", cwd=self.bench.home)
+
+    def sign(self, pub, check=True, **kw):
+        b = self.bench
+        p = b.run("ssh-keygen", "-Y", "sign", "-n", "file", "-f", pub, input="text", check=check, **kw)
+        if p.returncode == 0:
+            (b.home / "sig").write_text(p.stdout)
+            b.run("ssh-keygen", "-Y", "check-novalidate", "-n", "file", "-s", b.home / "sig", input="text")
+        return p
+
+    def refused(self, reason):
+        r = self.agent.last()
+        self.assertNotEqual(r.get("result"), "ok")
+        self.assertIn(reason, r["reason"] or "")
+        return r
+
+
+class Ssh(Case):
+    def test_login_and_signatures(self):
+        self.begin((P256, ED))
+        self.assertEqual(self.listed(), [LINES[P256], LINES[ED]])
+        for name in (P256, ED):
+            with self.subTest(name):
+                server = Sshd(self.bench, name.split()[1])
+                server.authorize(LINES[name])
+                login = self.bench.start(*server.args(), "echo in", stdout=-1, text=True)
+                self.assertEqual(self.trezor.wait_for("button"), "SSH login to: ssh://user@host")
+                wait_until(lambda: any("confirm there" in n for n in self.notices()), "the person is told")
+                self.trezor.do("press yes")
+                self.assertEqual(login.communicate(timeout=IN_TIME)[0], "in\n")
+                r = self.agent.last()
+                self.assertEqual((r["use"], r["presence"], r["pin"]), ("ssh-auth", "touch", "none"))
+                self.trezor.do("buttons yes")
+                self.sign(self.pub(LINES[name]))
+                self.assertEqual(self.agent.last()["use"], "sshsig:file")
+                self.trezor.do("buttons ask")
+
+    def test_git_commit(self):
+        self.begin()
+        b = self.bench
+        self.trezor.do("buttons yes")
+        b.run("git", "init", "-q", "repo")
+        git = ("git", "-C", "repo", "-c", "gpg.format=ssh", "-c", f"user.signingkey={self.pub(LINES[ED])}")
+        b.run(*git, "commit", "-q", "--allow-empty", "-S", "-m", "from a wallet")
+        (b.home / "allowed").write_text(f"ann@example.org {LINES[ED]}\n")
+        b.run(*git, "-c", f"gpg.ssh.allowedSignersFile={b.home}/allowed", "verify-commit", "HEAD")
+        self.assertEqual(self.agent.last()["use"], "sshsig:git")
+
+    def test_person_says_no(self):
+        self.begin()
+        p = self.start_sign(self.pub(LINES[ED]))
+        self.trezor.wait_for("button")
+        self.trezor.do("press no")
+        self.assertNotEqual(p.wait(IN_TIME), 0)
+        self.refused("refused on the device")
+        self.trezor.do("buttons yes")
+        self.sign(self.pub(LINES[ED]))
+
+    def test_client_hangs_up(self):
+        self.begin()
+        p = self.start_sign(self.pub(LINES[ED]))
+        self.trezor.wait_for("button")
+        self.bench.end(p)
+        self.trezor.wait_for(None)  # the screen is free again
+        self.assertIn(20, self.trezor.state()["seen"])
+        self.trezor.do("buttons yes")
+        self.sign(self.pub(LINES[ED]))
+
+    def test_late_answer_after_cancel(self):
+        """A device that goes on with what was called off: its answer belongs to nobody."""
+        self.begin()
+        self.trezor.do("deaf on")
+        p = self.start_sign(self.pub(LINES[ED]))
+        self.trezor.wait_for("button")
+        self.bench.end(p)
+        wait_until(lambda: 20 in self.trezor.state()["seen"], "it is cancelled")
+        self.trezor.do("press yes")
+        self.trezor.do("deaf off")
+        self.trezor.do("buttons yes")
+        self.sign(self.pub(LINES[ED]))
+
+    def test_denied_by_policy(self):
+        self.begin(policy="Match use sshsig:*\n    Allow no\n")
+        self.assertNotEqual(self.sign(self.pub(LINES[ED]), check=False).returncode, 0)
+        self.assertNotIn(53, self.trezor.state()["seen"])
+
+    def test_garbage_and_halves(self):
+        self.begin()
+        self.trezor.do("buttons yes")
+        self.trezor.do("garbage 20")
+        self.sign(self.pub(LINES[ED]))
+        self.trezor.do("break")
+        self.sign(self.pub(LINES[ED]), check=False)
+        self.sign(self.pub(LINES[ED]))
+
+    def test_failures(self):
+        self.begin()
+        pub = self.pub(LINES[ED])
+        self.trezor.do("buttons yes")
+        for code, reason in ((3, "does not take what it was sent"), (4, "refused"), (11, "no seed yet"), (15, "busy"), (99, "")):
+            with self.subTest(code):
+                self.trezor.do(f"fail {code}")
+                self.assertNotEqual(self.sign(pub, check=False).returncode, 0)
+                self.refused(reason)
+        self.trezor.do("fail 14")  # another program ended our session: once more in a new one
+        self.sign(pub)
+        self.trezor.do("forget")
+        self.sign(pub)
+
+    def test_too_long_for_a_one(self):
+        self.begin((P256,))
+        key = base64.b64decode(LINES[P256].split()[1])
+        c = AgentClient(self.agent.ssh)
+        self.assertIsNone(c.sign(key, userauth(b"\1" * 32, "u" * 400, key, alg="ecdsa-sha2-nistp256")))
+        c.close()
+        r = self.refused("at most 512 octets")
+        self.assertIn("newer models", r["reason"])
+        self.assertNotIn(53, self.trezor.state()["seen"])
+
+    def test_device_dies(self):
+        self.begin()
+        self.trezor.stop()
+        p = self.start_sign(self.pub(LINES[ED]))
+        wait_until(lambda: self.agent.token("trezor") is None or self.agent.token("trezor")["state"] != "ready", "it is missed")
+        wait_until(lambda: any("Plug in" in d["desc"] for d in self.pinentry.opened()) or p.poll() is not None,
+                   "the person is asked, or it failed")
+        self.trezor.start()
+        self.trezor.do("buttons yes")
+        p.wait(IN_TIME)
+        self.agent.wait_token("trezor")
+        self.sign(self.pub(LINES[ED]))
+
+    def test_plugged_in_for_it(self):
+        """Listed while the device is away; a signature waits for it, with a dialog."""
+        self.begin()
+        self.trezor.stop()
+        self.agent.stop()
+        self.agent = Agent(self.bench)
+        self.assertEqual(self.listed(), [LINES[ED]])
+        p = self.start_sign(self.pub(LINES[ED]))
+        wait_until(lambda: any("Plug in" in n for n in self.notices()), "the person is asked")
+        self.assertIn("<ssh://user@host|ed25519>", self.notices()[-1])
+        self.trezor.start()
+        self.trezor.do("buttons yes")
+        self.assertEqual(p.wait(IN_TIME + 30), 0)
+
+    def test_not_plugged_in(self):
+        self.begin(policy="Match all\n Timeout 2s\n")
+        self.trezor.stop()
+        self.agent.stop()
+        self.agent = Agent(self.bench)
+        self.assertNotEqual(self.sign(self.pub(LINES[ED]), check=False).returncode, 0)
+        self.refused("not plugged in in time")
+
+    def test_silent_device(self):
+        self.begin(policy="Match all\n Timeout 2s\n")
+        self.trezor.do("silent on")
+        self.assertNotEqual(self.sign(self.pub(LINES[ED]), check=False).returncode, 0)
+        self.trezor.do("silent off")
+        self.trezor.do("buttons yes")
+        self.agent.wait_token("trezor")
+        self.sign(self.pub(LINES[ED]))
+
+
+class Secrets(Case):
+    def answer_pin(self, pin="1234"):
+        """The person looks at the grid and types places."""
+        self.trezor.wait_for("pin")
+        self.pinentry.answer(f"pin {self.trezor.positions(pin)}")
+
+    def test_pin_matrix(self):
+        self.begin(prepare=["buttons yes"])
+        self.trezor.do("pin 1234")
+        p = self.start_sign(self.pub(LINES[ED]))
+        self.answer_pin()
+        self.assertEqual(p.wait(IN_TIME), 0)
+        asked = self.pinentry.dialogs()[-1]["desc"]
+        self.assertIn("7 8 9", asked)
+        self.assertIn("1 2 3", asked)
+        self.assertEqual(self.agent.last()["pin"], "typed")
+        (self.bench.home / "data.sig").unlink()
+        self.sign(self.pub(LINES[ED]))
+        self.assertEqual(self.agent.last()["pin"], "none")
+
+    def test_wrong_pin(self):
+        self.begin(prepare=["buttons yes"])
+        self.trezor.do("pin 1234")
+        p = self.start_sign(self.pub(LINES[ED]))
+        self.answer_pin("9999")
+        wait_until(lambda: self.trezor.state()["fails"] == 1 and self.trezor.state()["waiting"] == "pin", "it is asked for again")
+        self.pinentry.answer("pin 12a4")  # not sent: places are digits
+        wait_until(lambda: len(self.pinentry.opened()) >= 3, "a third dialog")
+        self.answer_pin()
+        self.assertEqual(p.wait(IN_TIME), 0)
+        errors = [d.get("error") for d in self.pinentry.dialogs()]
+        self.assertIn("Wrong PIN", errors[1])
+        self.assertIn("digits 1 to 9", errors[2])
+        self.assertEqual(self.trezor.state()["fails"], 0)
+
+    def test_wrong_pin_is_not_tried_again_by_itself(self):
+        self.begin(prepare=["buttons yes"])
+        self.trezor.do("pin 1234")
+        p = self.start_sign(self.pub(LINES[ED]))
+        self.answer_pin("9999")
+        wait_until(lambda: self.trezor.state()["fails"] == 1 and self.trezor.state()["waiting"] == "pin", "it is asked for again")
+        self.pinentry.answer("pin cancel")
+        self.assertNotEqual(p.wait(IN_TIME), 0)
+        self.trezor.wait_for(None)
+        self.assertEqual(self.trezor.state()["fails"], 1)
+
+    def test_policy_wants_the_pin_each_time(self):
+        self.begin(policy="Match all\n Pin always\n", prepare=["buttons yes"])
+        self.trezor.do("pin 1234")
+        for _ in range(2):
+            p = self.start_sign(self.pub(LINES[ED]))
+            self.answer_pin()
+            self.assertEqual(p.wait(IN_TIME), 0)
+            self.assertEqual(self.agent.last()["pin"], "typed")
+            (self.bench.home / "data.sig").unlink()
+
+    def test_lock_locks_the_device(self):
+        self.begin(prepare=["buttons yes"])
+        self.trezor.do("pin 1234")
+        p = self.start_sign(self.pub(LINES[ED]))
+        self.answer_pin()
+        self.assertEqual(p.wait(IN_TIME), 0)
+        self.agent.latchkey("lock")
+        wait_until(lambda: not self.trezor.state()["unlocked"], "the device is locked, too")
+
+    def passphrase_key(self, passphrase):
+        who = {"proto": "ssh", "user": "user", "host": "host", "port": "", "path": "", "index": 0}
+        k = Key(bip39(Trezor.mnemonic, passphrase), identity_path(who, False), "ed25519").public[1:]
+        blob = b"\0\0\0\x0bssh-ed25519\0\0\0 " + k
+        return "ssh-ed25519 " + base64.b64encode(blob).decode() + " <ssh://user@host|ed25519>"
+
+    def with_passphrase(self, line, extra="", options=(), prepare=("passphrase on",)):
+        path = self.bench.home / "keys.pub"
+        path.write_text(line + "\n")
+        path.chmod(0o600)
+        self.begin(identities=[path], extra=extra, trezor=Trezor(self.bench, *options), prepare=("buttons yes", *prepare))
+        self.assertEqual(self.listed(), [line])
+        return self.pub(line)
+
+    def test_passphrase_on_the_host(self):
+        pub = self.with_passphrase(self.passphrase_key("secret"))
+        self.pinentry.answer("pin secret")
+        self.sign(pub)
+        self.sign(pub)  # the device remembers it
+        self.assertEqual(len(self.pinentry.dialogs()), 1)
+        self.assertIn("Leave it empty", self.pinentry.dialogs()[0]["desc"])
+
+    def test_empty_passphrase(self):
+        pub = self.with_passphrase(LINES[ED])
+        self.pinentry.answer("pin ")
+        self.sign(pub)
+
+    def test_no_passphrase_wanted(self):
+        pub = self.with_passphrase(LINES[ED], "WalletPassphrase none\n")
+        self.sign(pub)
+        self.assertEqual(self.pinentry.dialogs(), [])
+
+    def test_wrong_passphrase(self):
+        """Another one is another wallet: its key is refused, and the right one asked for next time."""
+        pub = self.with_passphrase(self.passphrase_key("secret"))
+        self.pinentry.answer("pin Secret")
+        self.assertNotEqual(self.sign(pub, check=False).returncode, 0)
+        self.refused("another key for this identity")
+        self.pinentry.answer("pin secret")
+        self.sign(pub)
+
+    def test_passphrase_on_the_device(self):
+        pub = self.with_passphrase(self.passphrase_key("secret"), options=("--model", "t"), prepare=("passphrase on secret",))
+        self.sign(pub)
+        self.assertEqual(self.pinentry.dialogs(), [])
+
+    def test_bad_passphrases_are_not_sent(self):
+        pub = self.with_passphrase(LINES[ED])
+        for text in ("p" * 51, "Pa\u00df"):
+            with self.subTest(text):
+                self.pinentry.answer(f"pin {text}")
+                self.assertNotEqual(self.sign(pub, check=False).returncode, 0)
+                self.assertNotIn(42, self.trezor.state()["seen"])
+        self.pinentry.answer("pin cancel")
+        self.assertNotEqual(self.sign(pub, check=False).returncode, 0)
+        self.trezor.wait_for(None)
+
+    def test_another_seed(self):
+        """The key that it tells and signs with is compared with the one that was listed."""
+        self.begin(prepare=["buttons yes"])
+        self.trezor.do("wrong-key on")
+        self.assertNotEqual(self.sign(self.pub(LINES[ED]), check=False).returncode, 0)
+        self.refused("another key for this identity")
+
+
+class Identities(Case):
+    def test_pub_file_of_trezor_agent(self):
+        """Keys stand in the file: nothing is asked of any device for a list."""
+        path = self.bench.home / "ids.pub"
+        path.write_text(f"{LINES[P256]}\n{LINES[ED]}\n")
+        self.begin(identities=[path], plugged=False)
+        self.assertEqual(self.listed(), [LINES[P256], LINES[ED]])
+
+    def test_identity_file_of_trezor_agent(self):
+        path = self.bench.home / "ids"
+        path.write_text("what I log in with: <user@host|ed25519>, and <ssh://user@host|nist256p1>\n")
+        self.begin(identities=[path])
+        self.assertEqual(self.listed(), [LINES[ED], LINES[P256]])
+
+    def test_bad_identities(self):
+        self.begin(identities=(ED, "ssh://j\u00f6rg@host ed25519", "ssh://user@host secp521r1"))
+        self.assertEqual(self.listed(), [LINES[ED]])
+        log = self.agent.log.read_text()
+        self.assertIn("ASCII", log)
+        self.assertIn("neither nist256p1 nor ed25519", log)
+
+    def test_two_devices_with_one_seed(self):
+        """Either will do."""
+        self.begin()
+        self.agent.stop()
+        self.trezor.stop()
+        other = Trezor(self.bench, name="other")
+        other.do("buttons yes")
+        self.pinentry = None
+        self.bench.settings(f"Emulator trezor {other.address}\nIdentity {ED}\n")
+        self.agent = Agent(self.bench)
+        self.agent.wait_token("trezor")
+        self.sign(self.pub(LINES[ED]))
+
+    def test_unusable_devices(self):
+        for prepare, options, words in ((["bootloader on"], (), "bootloader"), (["initialized off"], (), "no seed"),
+                                        ([], ("--model", "thp"), "Trezor-Host Protocol")):
+            with self.subTest(words):
+                self.bench = Bench()
+                self.addCleanup(self.bench.close)
+                self.begin(trezor=Trezor(self.bench, *options), prepare=prepare, ready=False)
+                wait_until(lambda: any(words in t["state"] for t in self.agent.status()["tokens"]), "status tells why")
+
+
+if __name__ == "__main__":
+    unittest.main()
