@@ -7,6 +7,7 @@
 #include "agent/known_hosts.h"
 #include "agent/limits.h"
 #include "agent/lock.h"
+#include "agent/missing_token.h"
 #include "agent/policy_watch.h"
 #include "agent/prompt.h"
 #include "proto/key_internal.h"
@@ -251,6 +252,21 @@ gpg_error_t prompt_secret(struct prompt *p, struct wait *w, const struct request
                                                                  : "123456");
     world.pins++;
     return 0;
+}
+
+gpg_error_t missing_token_wait(struct agent *a, const struct origin *from,
+                               const struct prompt_text *text, unsigned seconds,
+                               gpg_error_t (*come)(void *arg), void *arg)
+{
+    (void)a;
+    (void)from;
+    (void)seconds;
+    world.awaited++;
+    note_desc(text);
+    if (gpg_err_code(come(arg)) != GPG_ERR_NO_SECKEY || !world.comes)
+        return gpg_error(GPG_ERR_TIMEOUT);
+    world.id.nholders = 1;
+    return come(arg);
 }
 
 struct prompt_notice *prompt_notice_show(struct prompt *p, const struct requester *r,

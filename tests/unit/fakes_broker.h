@@ -48,6 +48,8 @@ struct world {
     gpg_error_t confirm; /* answer to dialogs */
     unsigned confirms, pins;
     char last_desc[2048];
+    unsigned awaited; /* dialogs that asked for the token */
+    bool comes;       /* .. which is then plugged in */
     /* known_hosts */
     bool revoked, nameless;
     unsigned asked; /* look-ups that tried the name on ssh's command line */

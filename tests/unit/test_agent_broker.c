@@ -69,6 +69,48 @@ START_TEST(denied_before_anything_is_asked)
 }
 END_TEST
 
+/* A wallet's key is known while the wallet is away: the policy first, then the dialog, then the token. */
+START_TEST(key_of_an_absent_wallet)
+{
+    char wallet[] = "<ssh://root@host.example|ed25519>";
+
+    world_new("Host host.example\n Access deny\n", "trezor", TOKEN_TOUCH_ALWAYS, TOKEN_PIN_ONCE);
+    world.id.wallet = wallet;
+    world.id.nholders = 0;
+    ck_assert_int_eq(auth(true), GPG_ERR_FORBIDDEN);
+    ck_assert_uint_eq(world.awaited + world.runs, 0);
+    world_free();
+
+    world_new("", "trezor", TOKEN_TOUCH_ALWAYS, TOKEN_PIN_ONCE);
+    world.id.wallet = wallet;
+    world.id.nholders = 0;
+    world.touched = true;
+    ck_assert_int_eq(auth(true), GPG_ERR_CARD_NOT_PRESENT);
+    ck_assert_uint_eq(world.awaited, 1);
+    ck_assert_uint_eq(world.runs, 0);
+    ck_assert_ptr_nonnull(strstr(world.last_desc, wallet));
+    ck_assert_ptr_nonnull(strstr(world_record("reason"), "not plugged in in time"));
+    world.comes = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.awaited, 2);
+    ck_assert_uint_eq(world.runs, 1);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_uint_eq(world.awaited, 2);
+    world_free();
+}
+END_TEST
+
+/* .. which takes messages whole. */
+START_TEST(whole_message_to_a_wallet)
+{
+    world_new("", "trezor", TOKEN_TOUCH_NEVER, TOKEN_PIN_NONE);
+    world.holder.whole = true;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(world.job.hash, 0);
+    world_free();
+}
+END_TEST
+
 START_TEST(raw_data_denied)
 {
     struct buf data = BUF_INIT;
@@ -943,6 +985,8 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, allowed_by_default_tail);
     tcase_add_test(t, denied_before_anything_is_asked);
+    tcase_add_test(t, key_of_an_absent_wallet);
+    tcase_add_test(t, whole_message_to_a_wallet);
     tcase_add_test(t, raw_data_denied);
     tcase_add_test(t, standin_dialog_on_touchless_card);
     tcase_add_test(t, no_dialog_no_signature);
