@@ -344,6 +344,99 @@ class Secrets(Case):
         self.refused("another key for this identity")
 
 
+UID = "Satoshi <s@bitcoin.org>"
+OIDS = {"ed25519": "092b06010401da470f01", "curve25519": "0a2b060104019755010501", "nist256p1": "082a8648ce3d030107"}
+
+
+class Gpg(Case):
+    """Keys of gpg:// identities, by stock gpg through the agent's socket."""
+
+    def begin_gpg(self, curve="ed25519", **kw):
+        b = self.bench
+        b.gnupg.mkdir(mode=0o700)
+        self.begin(identities=(f'"gpg://{UID}" {curve}',), extra=f"GpgSocket {b.gnupg}/S.gpg-agent\n", policy="Match all\n Touch always\n", **kw)
+        self.trezor.do("buttons yes")
+        self.curve = curve
+        keys = self.agent.keys()
+        self.fpr = next(k["openpgp_fingerprint"] for k in keys if "sign" in k["uses"])
+        self.gpg("--import", input=self.agent.latchkey("keys", "--openpgp", UID).stdout)
+        self.gpg("--import-ownertrust", input=f"{self.fpr}:6:\n")
+
+    def gpg(self, *args, check=True, **kw):
+        return self.bench.run("gpg", "--no-autostart", "--batch", "--status-fd=2", *args, check=check, **kw)
+
+    def fingerprint(self, ecdh):
+        """As trezor-agent's: of a v4 key made at 0 (RFC 4880 12.2)."""
+        import hashlib
+        who = {"proto": "gpg", "user": "", "host": UID, "port": "", "path": "", "index": 0}
+        name = "curve25519" if ecdh and self.curve == "ed25519" else self.curve
+        k = Key(bip39(Trezor.mnemonic), identity_path(who, ecdh), name)
+        if name == "nist256p1":
+            point = k.curve.mul(int.from_bytes(k.secret, "big"), k.curve.g)
+            q = b"\4" + point[0].to_bytes(32, "big") + point[1].to_bytes(32, "big")
+        else:
+            q = b"\x40" + k.public[1:]
+        bits = int.from_bytes(q, "big").bit_length()
+        algo = 18 if ecdh else 19 if name == "nist256p1" else 22
+        body = b"\4\0\0\0\0" + bytes([algo]) + bytes.fromhex(OIDS[name]) + bits.to_bytes(2, "big") + q
+        body += bytes.fromhex("03010807") if ecdh else b""
+        return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest().upper()
+
+    def test_certificate_signature_decryption(self):
+        for curve in ("ed25519", "nist256p1"):
+            with self.subTest(curve):
+                self.setUp()
+                self.begin_gpg(curve)
+                listed = self.gpg("--with-colons", "-K").stdout
+                fprs = [line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr")]
+                self.assertEqual(fprs, [self.fingerprint(False), self.fingerprint(True)])
+                b = self.bench
+                (b.home / "text").write_text("for the wallet's eyes\n")
+                for digest in ("SHA256", "SHA512"):
+                    sig = b.home / f"{digest}.sig"
+                    self.gpg("--digest-algo", digest, "--detach-sign", "-u", self.fpr, "-o", sig, b.home / "text")
+                    self.assertIn("GOODSIG", self.gpg("--verify", sig, b.home / "text").stderr)
+                    self.assertEqual((self.agent.last()["use"], self.agent.last()["presence"]), ("openpgp-sign", "touch"))
+                self.gpg("--trust-model=always", "--encrypt", "-r", self.fpr, "-o", b.home / "box", b.home / "text")
+                self.assertEqual(self.gpg("--decrypt", b.home / "box").stdout, "for the wallet's eyes\n")
+                self.assertEqual(self.agent.last()["use"], "decrypt")
+                self.trezor.do("buttons no")
+                out = self.gpg("--detach-sign", "-u", self.fpr, "-o", b.home / "no.sig", b.home / "text", check=False)
+                self.assertNotEqual(out.returncode, 0)
+                self.refused("refused on the device")
+
+    def test_git_commit(self):
+        self.begin_gpg()
+        b = self.bench
+        for program in (b.env["PATH"].split(":")[0] + "/latchkey-gpg", "gpg"):
+            with self.subTest(program):
+                b.run("git", "init", "-q", "repo")
+                git = ("git", "-C", "repo", "-c", f"gpg.program={program}", "-c", f"user.signingkey={self.fpr}")
+                b.run(*git, "commit", "-q", "--allow-empty", "-S", "-m", "from a wallet")
+                self.assertIn("Good signature", b.run(*git, "verify-commit", "HEAD").stderr)
+
+    def test_away(self):
+        """Known to gpg while it is away; a signature waits for it."""
+        self.begin_gpg()
+        b = self.bench
+        self.trezor.stop()
+        self.agent.stop()
+        self.agent = Agent(b)
+        self.assertIn(self.fpr, self.gpg("-K").stdout)
+        (b.home / "text").write_text("text")
+        p = b.start("gpg", "--no-autostart", "--batch", "--detach-sign", "-u", self.fpr, b.home / "text")
+        wait_until(lambda: any("Plug in" in n for n in self.notices()), "the person is asked")
+        self.trezor.start()
+        self.trezor.do("buttons yes")
+        self.assertEqual(p.wait(IN_TIME + 30), 0)
+        self.gpg("--verify", b.home / "text.sig", b.home / "text")
+
+    def test_families_stay_apart(self):
+        """No ssh client sees a gpg:// identity's key, and gpg's hash is signed by no ssh:// one's."""
+        self.begin_gpg()
+        self.assertEqual(self.listed(), [])
+
+
 class Identities(Case):
     def test_pub_file_of_trezor_agent(self):
         """Keys stand in the file: nothing is asked of any device for a list."""
