@@ -220,7 +220,7 @@ static gpg_error_t check_presence(struct run *r)
     enum token_touch own = r->holder->touch;
 
     r->out.presence = "none";
-    if (r->v.touch == TOUCH_NONE)
+    if (r->v.touch == TOUCH_NONE || r->op->public)
         return 0;
     if (r->v.touch == TOUCH_CACHED) {
         if (r->scope != NULL && !r->was_locked &&

@@ -65,6 +65,7 @@ struct token_request {
     void (*progress)(void *arg, const char *line); /* as struct token_job has it, or NULL */
     void *answer_arg;                              /* of both */
     const char *refusal; /* refuse for this reason whatever the policy says; NULL: none */
+    bool public;         /* reads what is public: nobody has to show that he is there */
     bool patient;        /* may take as long as it takes */
     bool confirm;        /* a dialog whatever the policy says */
     bool

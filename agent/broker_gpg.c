@@ -28,6 +28,7 @@ static void fill(struct operation *op, const struct token_request *r)
     op->progress = r->progress;
     op->answer_arg = r->answer_arg;
     op->refusal = r->refusal;
+    op->public = r->public;
     op->patient = r->patient;
     op->confirm = r->confirm;
     op->typed_confirms = r->typed_confirms;

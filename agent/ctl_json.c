@@ -112,6 +112,7 @@ static json_t *token_json(const struct hotplug_entry *e, const struct keyring_sn
     for (size_t k = 0; i != NULL && k < 3; k++)
         json_array_append_new(tries, i->tries[k] >= 0 ? json_integer(i->tries[k]) : json_null());
     json_object_set_new(j, "tries", tries);
+    json_object_set_new(j, "identities_unread", json_integer(i != NULL ? i->unread : 0));
     json_object_set_new(j, "counter",
                         i != NULL && i->counter >= 0 ? json_integer(i->counter) : json_null());
     json_object_set_new(j, "queue", json_integer(load));
@@ -261,6 +262,8 @@ static json_t *identity_json(const struct keyring_snapshot *s, const struct iden
     json_object_set_new(j, "expires_in", left >= 0 ? json_integer((json_int_t)left) : json_null());
     json_object_set_new(j, "confirm", json_boolean(id->constraints.confirm));
     json_object_set_new(j, "constrained", json_boolean(id->constraints.ndest > 0));
+    json_object_set_new(j, "wallet", text_or_null(id->wallet));
+    json_object_set_new(j, "away", json_boolean(id->nholders == 0));
     for (size_t i = 0; i < id->nholders; i++)
         json_array_append_new(tokens, holder_json(&id->holders[i]));
     json_object_set_new(j, "tokens", tokens);

@@ -10,6 +10,7 @@
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
 #include "agent/server.h"
+#include "agent/wallets.h"
 #include "proto/ctl_protocol.h"
 #include "proto/token_protocol.h"
 
@@ -95,6 +96,17 @@ static gpg_error_t cmd_keys(assuan_context_t ctx, char *line)
 {
     (void)line;
     return send_json(ctx, ctl_keys_json(session_of(ctx)->a));
+}
+
+static gpg_error_t cmd_identities(assuan_context_t ctx, char *line)
+{
+    struct agent *a = session_of(ctx)->a;
+    long reload = 0;
+    gpg_error_t err = field_get_int(line, "reload", 0, &reload);
+
+    if (err == 0 && reload != 0)
+        err = wallets_reload(a->wallets);
+    return err == 0 ? send_json(ctx, wallets_json(a->wallets)) : err;
 }
 
 static gpg_error_t cmd_lock(assuan_context_t ctx, char *line)
@@ -321,10 +333,17 @@ static const struct {
     const char *name;
     assuan_handler_t handler;
 } verbs[] = {
-    {"STATUS", cmd_status},   {"KEYS", cmd_keys},     {"LOCK", cmd_lock},
-    {"UNLOCK", cmd_unlock},   {"RELOAD", cmd_reload}, {"POLICY", cmd_policy},
-    {"GETINFO", cmd_getinfo}, {"SIGN", cmd_sign},     {"CERTIFICATE", cmd_certificate},
+    {"STATUS", cmd_status},
+    {"KEYS", cmd_keys},
+    {"LOCK", cmd_lock},
+    {"UNLOCK", cmd_unlock},
+    {"RELOAD", cmd_reload},
+    {"POLICY", cmd_policy},
+    {"GETINFO", cmd_getinfo},
+    {"SIGN", cmd_sign},
+    {"CERTIFICATE", cmd_certificate},
     {"TOKEN", cmd_token},
+    {"IDENTITIES", cmd_identities},
 };
 
 static gpg_error_t before_command(assuan_context_t ctx, const char *name)

@@ -237,6 +237,7 @@ static gpg_error_t change(struct call *c, char **text)
                               .answer = answer,
                               .progress = c->command->patient ? progress : NULL,
                               .answer_arg = c,
+                              .public = c->command->public,
                               .patient = c->command->patient,
                               .confirm = lost != NULL};
     gpg_error_t err = use != NULL ? 0 : gpg_error_from_syserror();

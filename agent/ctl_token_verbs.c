@@ -6,5 +6,11 @@
 
 const struct token_command token_commands[] = {
     {.verb = TOKEN_VERB_GETATTR},
+    {.verb = TOKEN_VERB_PUBKEY,
+     .use = "card-admin",
+     .text = "read a public key",
+     .public = true,
+     .patient = true,
+     .relearn = true},
     {.verb = NULL},
 };

@@ -12,6 +12,7 @@ struct token_command {
     const char *loses;      /* what else is lost, in words; or NULL */
     bool loses_key;         /* the key in the slot that it is about is lost */
     bool of_slot;           /* TEXT goes on "in SLOT" */
+    bool public;            /* reads what is public: no touch, nor what stands in for one */
     bool patient;           /* may take as long as it takes */
     bool relearn;           /* keys or their traits may have changed */
 };

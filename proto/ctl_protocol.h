@@ -16,11 +16,13 @@
  *   KEYS                [{ "type","bits","curve"|null,"fingerprint","keygrip","openpgp_fingerprint"|null,
  *                          "openpgp_created"|null,"comment","ssh": "type base64"|null,"certificate": bool,
  *                          "family": "ssh|gpg", "uses": ["sign","auth","decrypt"], "added": bool, "expires_in"|null,
- *                          "confirm": bool, "constrained": bool,
+ *                          "confirm": bool, "constrained": bool, "wallet": "<URI|CURVE>"|null, "away": bool,
  *                          "tokens": [{"name","slot","touch","pin"}],
  *                          "certificates": [{ "file","type","key_id","serial": text,"principals": [..],
  *                                             "valid_after","valid_before"|null,"ca": fingerprint,
  *                                             "listed": bool,"left_out_because": text|null }] }]
+ *   IDENTITIES [reload=1]   { "identities": [{"uri","curve","from": file,"keys": [{"token","label","ssh"|null,"keygrip",
+ *                       "decrypts": bool}]}], "problems": text|null } of hardware wallets; reload: their files are read anew first
  *   LOCK
  *   UNLOCK
  *   RELOAD

@@ -104,6 +104,8 @@ static void put_key(const json_t *k)
         cli_put_field(k, "openpgp_fingerprint");
         putchar('\n');
     }
+    if (json_is_true(json_object_get(k, "away")))
+        printf("    %snot here: plug in the wallet%s\n", cli_colour(YELLOW), cli_colour(PLAIN));
     for (size_t i = 0; i < json_array_size(tokens); i++)
         put_holder(json_array_get(tokens, i));
     for (size_t i = 0; i < json_array_size(certs); i++)

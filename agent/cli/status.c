@@ -38,6 +38,7 @@ static void put_token(const json_t *t)
     const json_t *tries = json_array_get(json_object_get(t, "tries"), 0);
     json_int_t keys = json_integer_value(json_object_get(t, "keys"));
     json_int_t queue = json_integer_value(json_object_get(t, "queue"));
+    json_int_t unread = json_integer_value(json_object_get(t, "identities_unread"));
 
     printf("  %s", cli_colour(BOLD));
     cli_put(stdout, cli_string(t, "name"));
@@ -54,6 +55,9 @@ static void put_token(const json_t *t)
         printf("  still busy with a request that was given up");
     if (queue > 0)
         printf("  %lld queued or running", queue);
+    if (unread > 0)
+        printf("  %s%lld not read yet%s: latchkey token identity read", cli_colour(YELLOW), unread,
+               cli_colour(PLAIN));
     if (cli_string(t, "reader") != NULL) {
         printf("\n      in ");
         cli_put(stdout, cli_string(t, "reader"));

@@ -160,13 +160,15 @@ static const struct command cmd_token_list = {
 
 static const struct command *const subcommands[] = {
     &cmd_token_list,
+    &cmd_token_identity,
     NULL,
 };
 
 const struct command cmd_token = {
     .name = "token",
-    .usage = "list ...",
+    .usage = "list|identity ...",
     .summary = "list and manage tokens",
-    .help = "  list      tokens and what they can do\n",
+    .help = "  list      tokens and what they can do\n"
+            "  identity  what hardware wallets have keys for\n",
     .sub = subcommands,
 };

@@ -481,5 +481,79 @@ class Identities(Case):
                 wait_until(lambda: any(words in t["state"] for t in self.agent.status()["tokens"]), "status tells why")
 
 
+class Commands(Case):
+    def identity(self, *args, **kw):
+        return self.agent.latchkey("token", "identity", *args, **kw)
+
+    def file(self):
+        path = self.bench.config / "identities"
+        return path.read_text() if path.exists() else ""
+
+    def test_add_list_remove(self):
+        self.begin(identities=(), prepare=["buttons yes"])
+        self.assertEqual(self.identity("list", check=False).returncode, 1)
+        self.assertEqual(self.identity("add", *ED.split()).stdout, LINES[ED] + "\n")
+        self.assertEqual(self.identity("add", "user@host").stdout, LINES[P256] + "\n")
+        self.identity("add", *ED.split())
+        self.assertEqual(self.file(), "<ssh://user@host|ed25519>\n<ssh://user@host|nist256p1>\n")
+        self.assertEqual(self.listed(), [LINES[ED], LINES[P256]])
+        text = self.identity("list").stdout
+        self.assertIn("ssh://user@host  ed25519", text)
+        self.assertIn(LINES[ED].split()[1], text)
+        self.sign(self.pub(LINES[ED]))
+        self.identity("remove", *P256.split())
+        self.assertEqual(self.listed(), [LINES[ED]])
+        out = self.identity("remove", *P256.split(), check=False)
+        self.assertEqual(out.returncode, 1)
+        self.assertIn("not in your file", out.stderr)
+        self.identity("remove", *ED.split())
+        self.assertEqual((self.file(), self.listed()), ("", []))
+
+    def test_text_around_identities_stays(self):
+        self.begin(identities=())
+        path = self.bench.config / "identities"
+        path.write_text("for work: <ssh://user@host|ed25519> and <ssh://x@y|ed25519>\n# notes\n")
+        path.chmod(0o600)
+        self.identity("remove", *ED.split())
+        self.assertEqual(self.file(), "for work:  and <ssh://x@y|ed25519>\n# notes\n")
+
+    def test_keys_that_want_the_pin_are_read_when_asked_for(self):
+        self.begin(prepare=["buttons yes", "pin 1234"], extra="WalletPassphrase none\n")
+        self.assertEqual(self.listed(), [])
+        self.assertNotIn(11, self.trezor.state()["seen"])  # nothing appeared on its screen
+        self.assertIn("not read yet", self.agent.latchkey("status").stdout)
+        self.assertIn("not read yet", self.identity("list").stdout)
+        p = self.bench.start(self.bench.env["PATH"].split(":")[0] + "/latchkey", "token", "identity", "read")
+        self.trezor.wait_for("pin")
+        self.pinentry.answer(f"pin {self.trezor.positions('1234')}")
+        self.assertEqual(p.wait(IN_TIME), 0)
+        self.assertEqual(self.listed(), [LINES[ED]])
+        self.assertNotIn("not read yet", self.agent.latchkey("status").stdout)
+        self.trezor.stop()  # from now on they are known
+        self.agent.stop()
+        self.agent = Agent(self.bench)
+        self.assertEqual(self.listed(), [LINES[ED]])
+        self.assertIn("plug in the wallet", self.agent.latchkey("keys").stdout)
+
+    def test_mistakes(self):
+        self.begin(identities=())
+        for args, words in ((("add",), "ssh://user@host"), (("add", "ssh://a@b", "rsa"), "nist256p1 or ed25519"), (("add", "gpg://"), "neither"),
+                            (("add", "ssh://\u00fc@b"), "ASCII"), (("add", "a", "ed25519", "c"), "c")):
+            with self.subTest(args):
+                out = self.identity(*args, check=False)
+                self.assertEqual(out.returncode, 2)
+                self.assertIn(words, out.stderr)
+        self.assertEqual(self.file(), "")
+
+    def test_without_agent(self):
+        self.begin(identities=(), plugged=False)
+        self.agent.stop()
+        out = self.identity("add", *ED.split(), check=False)
+        self.assertEqual(out.returncode, 3)
+        self.assertIn("written down", out.stderr)
+        self.agent = Agent(self.bench)
+        self.assertIn("ed25519", self.identity("list").stdout)
+
+
 if __name__ == "__main__":
     unittest.main()
