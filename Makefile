@@ -18,7 +18,7 @@ libexecdir := $(PREFIX)/libexec/latchkey
 mandir     := $(PREFIX)/share/man
 
 # --- dependencies ----------------------------------------------------------------------------------------------
-PKGS_proto   := gpg-error libgcrypt libcrypto
+PKGS_proto   := gpg-error libgcrypt libcrypto libassuan
 PKGS_agent   := gpg-error libgcrypt libassuan libudev libsystemd jansson libcrypto
 PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1 libfido2 libprotobuf-c libusb-1.0 hidapi-hidraw
 PKGS_tests   := check libcrypto libssh libcbor

@@ -65,9 +65,20 @@ gpg_error_t conversation_open(struct conversation *c, int fd, assuan_wait_fn *wa
         return err;
     }
     assuan_set_flag(ctx, ASSUAN_NO_FIXSIGNALS, 1);
-    err = assuan_socket_connect_fd(ctx, fd, 0);
+    c->held = gcry_calloc_secure(1, sizeof *c->held);
+    err = c->held != NULL ? 0 : gpg_error_from_syserror();
+    if (err == 0) {
+        assuan_set_pointer(ctx, c);
+        held_lines_install(ctx);
+    }
+    if (err == 0)
+        err = assuan_socket_connect_fd(ctx, fd, 0);
+    else
+        close(fd);
     if (err != 0) {
         assuan_release(ctx);
+        gcry_free(c->held);
+        c->held = NULL;
         return err;
     }
     c->ctx = ctx;
@@ -79,6 +90,8 @@ void conversation_close(struct conversation *c)
     if (c->ctx != NULL)
         assuan_release(c->ctx);
     c->ctx = NULL;
+    gcry_free(c->held);
+    c->held = NULL;
 }
 
 gpg_error_t conversation_answer(struct conversation *c, struct rd data, bool secret)

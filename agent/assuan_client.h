@@ -4,21 +4,21 @@
 #define LATCHKEY_AGENT_ASSUAN_CLIENT_H
 
 #include "proto/buf.h"
-
-#include <assuan.h>
+#include "proto/held_lines.h"
 
 /* Waits until FD is readable or hung up (0), at most MAX_MS (-1: no bound of the conversation's
  * own); an error ends the conversation. */
 typedef gpg_error_t assuan_wait_fn(void *arg, int fd, int max_ms);
 
 struct conversation {
-    assuan_context_t ctx; /* NULL: not open */
-    int fd;               /* owned by ctx */
+    struct held_lines *held; /* first: held_lines_install */
+    assuan_context_t ctx;    /* NULL: not open; points here */
+    int fd;                  /* owned by ctx */
     assuan_wait_fn *wait;
     void *arg;
 };
 
-/* Takes over FD, also on failure, and reads the server's greeting. The context, through whose
+/* Takes over FD, also on failure (C stays where it is until it is closed), and reads the server's greeting. The context, through whose
  * buffers secrets pass, is in secure memory. */
 gpg_error_t conversation_open(struct conversation *c, int fd, assuan_wait_fn *wait, void *arg);
 /* Drops the connection without a word. */

@@ -43,7 +43,7 @@ struct identity {
     bool provided; /* .. by ssh-add -s: a PKCS#11 provider holds it */
     struct key_constraints constraints;
     int64_t expires_ms; /* CLOCK_MONOTONIC, 0: never */
-    /* certificates from files, for keys on tokens */
+    /* certificates from files, for keys on tokens and of PKCS#11 modules */
     struct certificate **certs; /* references; of a plain key: all that fit it, listed or not */
     size_t ncerts;
     bool from_file; /* this identity is one of those: the plain key's holders, its one certs */

@@ -56,10 +56,9 @@ static gpg_error_t certified(struct node *plain, struct certificate *c, struct n
     n->id.created = plain->id.created;
     n->id.has_openpgp = plain->id.has_openpgp;
     memcpy(n->id.openpgp_fpr, plain->id.openpgp_fpr, sizeof n->id.openpgp_fpr);
-    if (plain->constraints_of != NULL) {
-        n->constraints_of = keyring_node_ref(plain->constraints_of);
-        n->id.constraints = plain->id.constraints;
-    }
+    n->id.expires_ms = plain->id.expires_ms;
+    if (plain->constraints_of != NULL || plain->id.provided)
+        keyring_node_borrow(n, plain);
     err = remember(n, c);
     for (size_t i = 0; i < plain->id.nholders && err == 0; i++)
         err = keyring_node_add_holder(n, &plain->id.holders[i], plain->id.holders[i].token);
@@ -77,21 +76,24 @@ static void insert(struct snapshot *s, size_t at, struct node *n)
     s->pub.n++;
 }
 
-/* The certificates of the plain key in place AT. */
-static gpg_error_t put_behind(struct keyring *k, struct snapshot *s, size_t at, uint64_t now)
+/* The certificates of the plain key in place AT, a token's own (a node of this snapshot alone) or a module's. What an added
+ * software key is to have, ssh-add brings with it. */
+static gpg_error_t put_behind(struct keyring *k, struct snapshot *s, size_t at, bool own,
+                              uint64_t now)
 {
     struct node *plain = s->nodes[at], *n;
     size_t last = at;
     gpg_error_t err;
 
-    if (plain->id.family != FAMILY_SSH)
+    if (plain->id.family != FAMILY_SSH || plain->id.key->cert != NULL ||
+        (!own && !plain->id.provided))
         return 0;
     for (size_t i = 0; i < k->certs->n; i++) {
         struct certificate *c = k->certs->certs[i];
 
         if (c->key == NULL || !key_same(c->key, plain->id.key))
             continue;
-        if ((err = remember(plain, c)) != 0)
+        if (own && (err = remember(plain, c)) != 0)
             return err;
         if (certificate_out_of_date(c, now) != NULL || listed_already(s, c->key))
             continue;
@@ -114,8 +116,8 @@ gpg_error_t keyring_put_certificates(struct keyring *k, struct snapshot *s, size
     for (size_t i = 0; i < k->certs->n; i++)
         if (k->certs->certs[i]->key != NULL)
             note_dates(k, k->certs->certs[i]->key->cert, now);
-    for (size_t i = nfirst; i-- > 0 && err == 0;)
-        err = put_behind(k, s, i, now);
+    for (size_t i = s->pub.n; i-- > 0 && err == 0;)
+        err = put_behind(k, s, i, i < nfirst, now);
     return err;
 }
 

@@ -66,7 +66,7 @@ gpg_error_t keyring_node_add_holder(struct node *n, const struct holder *h, stru
 bool keyring_node_expired(const struct node *n, int64_t now);
 
 /* The following need the keyring's mutex. */
-/* Puts the certificates of files behind the first NFIRST nodes of S (the token keys), which has room
+/* Puts the certificates of files behind the keys of S that tokens (the first NFIRST) and PKCS#11 modules hold; there is room
  * for all of them. */
 gpg_error_t keyring_put_certificates(struct keyring *k, struct snapshot *s, size_t nfirst);
 gpg_error_t keyring_rebuild(struct keyring *k);

@@ -160,6 +160,19 @@ static const struct verb {
     [TOKEN_OTHER] = {.key = true, .operation = true, .secret_out = true},
 };
 
+/* A message that fits goes with the command and saves a round trip; a longer one is asked for. */
+static void put_data(struct job *j, struct rd data)
+{
+    static const size_t room = ASSUAN_LINELENGTH - 2 - sizeof " data= job=4294967295";
+    char *text = data.n < room / 2 ? b64_encode(data.p, data.n) : NULL;
+
+    if (text != NULL && j->line.len + strlen(text) <= room)
+        field_put(&j->line, "data", text);
+    else
+        buf_put_rd(&j->data, data);
+    gpgrt_free(text);
+}
+
 static gpg_error_t make_job(const struct token_job *in, struct job **out)
 {
     const struct verb *v = &verbs[in->verb];
@@ -181,7 +194,10 @@ static gpg_error_t make_job(const struct token_job *in, struct job **out)
     j->data.secure = v->secret_in;
     j->result.secure = v->secret_out;
     j->own_proof = v->operation && in->pin_age == 0;
-    buf_put_rd(&j->data, in->data);
+    if (in->verb == TOKEN_SIGN)
+        put_data(j, in->data);
+    else
+        buf_put_rd(&j->data, in->data);
     err = buf_err(&j->line) != 0 ? buf_err(&j->line) : buf_err(&j->data);
     if (err != 0)
         job_unref(j);
@@ -203,8 +219,13 @@ static gpg_error_t enqueue(struct token *t, struct job *j, bool first)
     else
         TAILQ_INSERT_TAIL(&t->queue, j, link);
     t->nqueued++;
-    pthread_cond_signal(&t->work);
     return 0;
+}
+
+/* The mutex is not held: who is woken wants it. */
+static void call_worker(struct token *t)
+{
+    pthread_cond_signal(&t->work);
 }
 
 static struct channel *channel_of(struct token *t, const struct job *j)
@@ -440,6 +461,7 @@ gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *in)
     err = enqueue(t, j, in->verb == TOKEN_DELKEY || in->verb == TOKEN_DELALL);
     pthread_mutex_unlock(&t->mutex);
     if (err == 0) {
+        call_worker(t);
         err = attend(t, w, j, in, &pin_err);
         pthread_mutex_lock(&t->mutex);
         if (err != 0)
@@ -497,6 +519,7 @@ void token_forget(struct token *t)
         job_unref(j);
     }
     pthread_mutex_unlock(&t->mutex);
+    call_worker(t);
     if (j == NULL)
         token_stop(t); /* better no token than one that remembers */
 }
@@ -548,6 +571,7 @@ gpg_error_t token_learn(struct token *t, enum token_learn how)
     until.tv_sec += (time_t)t->learn_timeout_s;
     pthread_mutex_lock(&t->mutex);
     err = enqueue(t, j, false);
+    call_worker(t);
     while (err == 0 && j->state != JOB_DONE)
         if (pthread_cond_timedwait(&j->changed, &t->mutex, &until) != 0 && j->state != JOB_DONE)
             err = gpg_error(GPG_ERR_TIMEOUT);

@@ -3,8 +3,8 @@
 #define LATCHKEY_DEVICES_TOKEN_CHANNEL_H
 
 #include "devices/driver.h"
+#include "proto/held_lines.h"
 
-#include <assuan.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -21,6 +21,7 @@ struct server {
 };
 
 struct channel {
+    struct held_lines *held; /* first: held_lines_install */
     struct server *s;
     unsigned index;
     unsigned job; /* number of the command being carried out */

@@ -60,6 +60,21 @@ static gpg_error_t send_sexp(struct channel *c, gcry_sexp_t sexp)
     return err;
 }
 
+/* What is to be signed or decrypted: with the command, or asked for. */
+static gpg_error_t take_data(struct channel *c, struct buf *data)
+{
+    char *text;
+    gpg_error_t err = field_get(c->args, "data", &text);
+
+    if (err != 0)
+        return err;
+    if (text == NULL)
+        return channel_inquire(c, "DATA", MAX_DATA, false, data);
+    err = b64_decode(text, strlen(text), data);
+    gpgrt_free(text);
+    return err;
+}
+
 static gpg_error_t crypto(assuan_context_t ctx, char *line, bool decrypt)
 {
     struct channel *c = assuan_get_pointer(ctx);
@@ -74,7 +89,7 @@ static gpg_error_t crypto(assuan_context_t ctx, char *line, bool decrypt)
     if (err == 0 && key_id == NULL)
         err = gpg_error(GPG_ERR_MISSING_VALUE);
     if (err == 0)
-        err = channel_inquire(c, "DATA", MAX_DATA, false, &data);
+        err = take_data(c, &data);
     if (err != 0)
         goto out;
     op.input.data = buf_rd(&data);
@@ -340,6 +355,10 @@ static gpg_error_t open_channel(struct channel *c, int fd)
     if (err != 0)
         return err;
     assuan_set_pointer(c->ctx, c);
+    c->held = gcry_calloc_secure(1, sizeof *c->held);
+    if (c->held == NULL)
+        return gpg_error_from_syserror();
+    held_lines_install(c->ctx);
     err = assuan_init_socket_server(c->ctx, (assuan_fd_t)fd, ASSUAN_SOCKET_SERVER_ACCEPTED);
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0] && err == 0; i++)
         err = assuan_register_command(c->ctx, verbs[i].name, verbs[i].handler, NULL);
@@ -361,6 +380,7 @@ static void *channel_thread(void *arg)
     if (err != 0 && gpg_err_code(err) != GPG_ERR_EOF)
         gpgrt_log_debug("channel %u: %s\n", c->index, gpg_strerror(err));
     assuan_release(c->ctx);
+    gcry_free(c->held);
     gpgrt_free(c->args);
     /* A lost token ends the process at once: no other channel has anything to wait for. */
     if (--c->s->open_channels == 0 || c->s->failure != 0) {

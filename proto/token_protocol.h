@@ -23,8 +23,8 @@
  *                           describes token and keys: one TOKEN status line, then one KEY line per key. With refresh,
  *                           card data is read anew (PIN tries, counters); else a cached answer may be given. With
  *                           ssh, keys of other families may be left out to save time; more=1 then tells so.
- *   SIGN key=ID use=U hash=N pin-age=S [drop=1] [touch=1]
- *                           INQUIRE DATA gets the digest (hash = libgcrypt's number) or, hash=0, the message.
+ *   SIGN key=ID use=U hash=N pin-age=S [drop=1] [touch=1] [data=BASE64]
+ *                           data, or else INQUIRE DATA gets, the digest (hash = libgcrypt's number) or, hash=0, the message.
  *                           Answer: data lines with a canonical (sig-val ..), after one SHOWN status line. A security
  *                           key gets the message and signs what PROTOCOL.u2f says.
  *   DECRYPT key=ID pin-age=S [drop=1] [touch=1]

@@ -369,6 +369,27 @@ class Wire(Soft):
         self.assertFalse(self.ask(c, 26, b"\x03" + struct.pack(">I", 1)))
         self.assertEqual(c.list(), [])
 
+    def test_certificates_in_files(self):
+        """A module's keys are a token's: ~/.ssh/*-cert.pub goes with them, and ends with them."""
+        self.begin()
+        self.add("-s", self.module)
+        public = self.public("curve")
+        plain = base64.b64decode(public.read_text().split()[1])
+        cert, blob = self.make_cert(public)
+        self.assertEqual(cert.parent, self.bench.home / ".ssh")
+        c = self.client()
+        wait_until(lambda: (blob, "curve") in c.list(), "the certificate beside its key")
+        blobs = [b for b, _ in c.list()]
+        self.assertEqual(blobs[blobs.index(plain) + 1], blob)
+        server = Sshd(self.bench, "host", known_as="host.example")
+        server.authorize("cert-authority " + (self.bench.home / ".ssh" / "ca.pub").read_text())
+        self.assertEqual(server.login("echo in").stdout, "in\n")
+        self.add("-e", self.module)
+        self.assertEqual(c.list(), [])
+        self.add("-s", self.module, "-t", "2")
+        self.assertIn(blob, [b for b, _ in c.list()])
+        wait_until(lambda: c.list() == [], "both gone at the end of their life")
+
     def test_userauth_by_plain_and_by_certificate(self):
         self.begin()
         self.add("-s", self.module)

@@ -61,6 +61,24 @@ static bool ask(FILE *in, int fd, const char *inquiry, char *out)
     _exit(4);
 }
 
+/* The message, with the command or asked for; false: there is none. */
+static bool take_data(FILE *in, int fd, const char *line, char out[2048])
+{
+    struct buf data = BUF_INIT;
+    char *text = NULL;
+
+    if (field_get(line, "data", &text) != 0)
+        _exit(5);
+    if (text == NULL)
+        return ask(in, fd, "INQUIRE DATA\n", out);
+    if (b64_decode(text, strlen(text), &data) != 0)
+        _exit(5);
+    snprintf(out, 2048, "%s", buf_cstr(&data));
+    gpgrt_free(text);
+    buf_free(&data);
+    return true;
+}
+
 static void fake_sign(FILE *in, int fd, unsigned channel, const char *line)
 {
     char data[2048], pin[2048];
@@ -70,7 +88,7 @@ static void fake_sign(FILE *in, int fd, unsigned channel, const char *line)
     if (field_get(line, "use", &use) != 0 || use == NULL ||
         field_get_int(line, "job", 0, &job) != 0 || job < 1)
         _exit(5);
-    if (!ask(in, fd, "INQUIRE DATA\n", data)) {
+    if (!take_data(in, fd, line, data)) {
         say(fd, "ERR 99 Canceled\n");
         return;
     }
@@ -140,7 +158,7 @@ static void fake_sign(FILE *in, int fd, unsigned channel, const char *line)
             return;
         }
     }
-    say(fd, "D signed:");
+    say(fd, strlen(line) > strlen(data) ? "D signed:" : "D asked:");
     say(fd, data);
     say(fd, "\nOK\n");
     gpgrt_free(use);
@@ -247,7 +265,7 @@ static void teardown(void)
     } while (0)
 
 struct caller {
-    const char *use;
+    const char *use, *message;
     int client_fd;
     unsigned timeout_s;
     long pin_age;
@@ -255,7 +273,7 @@ struct caller {
     /* what happened */
     pthread_t thread;
     gpg_error_t err;
-    char result[256];
+    char result[1024];
     struct token_job job;
     int touch_on, touch_off, asked, queued, queued_draining;
     struct token_pin_request last;
@@ -289,12 +307,13 @@ static gpg_error_t pin_from(void *arg, const struct token_pin_request *r, struct
 static void *call(void *arg)
 {
     struct caller *c = arg;
+    const char *message = c->message != NULL ? c->message : "data";
     struct wait w;
 
     c->job = (struct token_job){.verb = TOKEN_SIGN,
                                 .key_id = "aut",
                                 .use = c->use,
-                                .data = rd_of("data", 4),
+                                .data = rd_of(message, strlen(message)),
                                 .pin_age = c->pin_age,
                                 .pin = c->pin != NULL ? pin_from : NULL,
                                 .touch = on_touch,
@@ -358,6 +377,25 @@ START_TEST(signs)
     ck_assert_uint_eq(c.err, 0);
     ck_assert_str_eq(c.result, "signed:data");
     ck_assert(!c.job.touched && !c.job.pin_typed && !c.job.pin_cached);
+}
+END_TEST
+
+/* What does not fit into the command's line is asked for. */
+START_TEST(signs_long_messages)
+{
+    for (size_t n = 300; n < 900; n += 7) {
+        struct caller c = {0};
+        char message[1000] = "";
+
+        memset(message, 'm', n);
+        c.message = message;
+        begin(&c, "plain");
+        end(&c);
+        ck_assert_uint_eq(c.err, 0);
+        ck_assert_str_eq(strchr(c.result, ':') + 1, message);
+        if (n > 800)
+            ck_assert_int_eq(strncmp(c.result, "asked:", 6), 0);
+    }
 }
 END_TEST
 
@@ -774,6 +812,7 @@ int main(int argc, char **argv)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, learns);
     tcase_add_test(tc, signs);
+    tcase_add_test(tc, signs_long_messages);
     tcase_add_test(tc, tells_of_touch);
     tcase_add_test(tc, tells_what_a_security_key_signed);
     tcase_add_test(tc, a_long_use_is_cut);
