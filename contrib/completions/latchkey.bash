@@ -10,7 +10,7 @@ _latchkey_keys()
 _latchkey_options()
 {
     case $1 in
-    status | "token list") echo "--json --help" ;;
+    status | "token list" | "token identity list") echo "--json --help" ;;
     keys) echo "--json --ssh --fingerprint --openpgp --output --help" ;;
     log) echo "--follow --lines --json --help" ;;
     "policy explain") echo "--host --user --key --use --client --forwarded --unbound --last --help" ;;
@@ -31,6 +31,7 @@ _latchkey()
         return
     fi
     case $command in policy | token) [ "$COMP_CWORD" -gt 2 ] && command="$command ${COMP_WORDS[2]}" ;; esac
+    case $command in "token identity") [ "$COMP_CWORD" -gt 3 ] && command="$command ${COMP_WORDS[3]}" ;; esac
     case $command:$prev in
     keys:--output | keys:-o)
         compopt -o filenames
@@ -65,7 +66,9 @@ _latchkey()
     policy:*) words="check show explain --help" ;;
     "help:policy" | "help policy:"*) words="check show explain" ;;
     help:help) words="status keys lock unlock policy reload log token" ;;
-    token:*) words="list --help" ;;
+    "token identity":*) words="list add remove read --help" ;;
+    "token identity "[ar]*:*) words="nist256p1 ed25519 --help" ;;
+    token:*) words="list identity --help" ;;
     keys:*)
         words=$(_latchkey_options keys)
         case $cur in -*) ;; *) words="$words $(_latchkey_keys tokens)" ;; esac

@@ -47,7 +47,15 @@ complete -c latchkey -n "__fish_seen_subcommand_from explain" -s s -l use -x -a 
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s c -l client -r -F -d "the asking program"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s f -l forwarded -d "over a forwarded agent"
 
-complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from list" -a list -d "tokens and what they can do"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from list identity" -a list -d "tokens and what they can do"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from list identity" -a identity -d "what hardware wallets have keys for"
+set -l identity "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from identity"
+set -l identity_commands list add remove read
+complete -c latchkey -n "$identity; and not __fish_seen_subcommand_from $identity_commands" -a list -d "identities and their keys"
+complete -c latchkey -n "$identity; and not __fish_seen_subcommand_from $identity_commands" -a add -d "have a key for an identity"
+complete -c latchkey -n "$identity; and not __fish_seen_subcommand_from $identity_commands" -a remove -d "forget an identity"
+complete -c latchkey -n "$identity; and not __fish_seen_subcommand_from $identity_commands" -a read -d "read public keys from wallets"
+complete -c latchkey -n "$identity; and __fish_seen_subcommand_from add remove read" -a "nist256p1 ed25519" -d curve
 complete -c latchkey -n "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from list" -s j -l json -d "as JSON"
 
 complete -c latchkey-agent -s a -r -F -d "listen there"
