@@ -249,7 +249,7 @@ check-fuzz-corpus: $(corpus_bins)
 
 # --- lint, bench, demo, install -------------------------------------------------------------------------------------
 .PHONY: lint format bench demo deps install uninstall clean help
-lint:
+lint: $(pb_headers)
 	@BUILD='$(BUILD)' sh tests/lint
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')

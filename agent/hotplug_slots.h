@@ -154,6 +154,9 @@ int64_t slots_restart_due(struct hotplug *h);
 bool slots_rest_open(struct hotplug *h);
 void slots_free(struct hotplug *h);
 
+/* --- hotplug_learn.c: reads what S's process tells; EVENT_LEARNT says how that went */
+gpg_error_t start_learning(struct hotplug *h, const struct slot *s, enum token_learn how);
+
 /* --- hotplug_wallets.c: from the loop, without the mutex */
 /* The emulators of the settings, and what is plugged in. */
 void wallets_start(struct hotplug *h);

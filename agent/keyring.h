@@ -32,9 +32,10 @@ struct identity {
     uint32_t created; /* OpenPGP creation time */
     bool has_openpgp;
     uint8_t openpgp_fpr[20];
-    char *wallet; /* "<URI|CURVE>" that the key follows from on a hardware wallet; NULL: it is none of one's */
+    char *
+        wallet; /* "<URI|CURVE>" that the key follows from on a hardware wallet; NULL: it is none of one's */
     struct holder *holders; /* best first: present tokens before slow ones */
-    size_t nholders; /* 0: of a wallet that is not there */
+    size_t nholders;        /* 0: of a wallet that is not there */
     long
         ssh_place; /* a key of gpg's that its owner offers to ssh, too: where in the list; 0: not */
     bool ssh_confirm; /* .. and wants to be asked about each time */

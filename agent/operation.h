@@ -21,7 +21,7 @@ struct operation {
     gpg_error_t (*answer)(void *arg, struct wait *w, const char *line, struct buf *answer);
     void (*progress)(void *arg, const char *line); /* as struct token_job has it, or NULL */
     void *answer_arg;                              /* of both */
-    bool public; /* reads what is public: nobody has to show that he is there */
+    bool public;  /* reads what is public: nobody has to show that he is there */
     bool patient; /* may take as long as it takes (key generation) */
     bool confirm; /* a dialog whatever the policy says */
     bool

@@ -124,22 +124,20 @@ static gpg_error_t connect_to(const char *host, const char *port, int *fd)
 /* WHERE: "HOST:PORT". */
 gpg_error_t trezor_udp_open(const char *where, struct trezor_transport **out)
 {
+    const char *colon = strrchr(where, ':');
+    char *host = colon != NULL ? gpgrt_bsprintf("%.*s", (int)(colon - where), where) : NULL;
     struct udp *u = gpgrt_calloc(1, sizeof *u);
-    char *host = gpgrt_strdup(where), *colon = host != NULL ? strrchr(host, ':') : NULL;
-    gpg_error_t err = 0;
+    gpg_error_t err;
 
-    if (u == NULL || host == NULL)
-        err = gpg_error_from_syserror();
-    else if (colon == NULL)
-        err = gpg_error(GPG_ERR_INV_ARG);
-    if (err != 0) {
+    if (colon == NULL || u == NULL || host == NULL) {
+        err = colon == NULL ? gpg_error(GPG_ERR_INV_ARG) : gpg_error_from_syserror();
         gpgrt_free(u);
-        goto out;
+        gpgrt_free(host);
+        return err;
     }
     *u = (struct udp){
         .t = {.write = udp_write, .read = udp_read, .alive = udp_alive, .close = udp_close},
         .fd = -1};
-    *colon = '\0';
     err = connect_to(host, colon + 1, &u->fd);
     if (err == 0 && !udp_alive(&u->t))
         err = gpg_error(GPG_ERR_ENODEV);
@@ -147,7 +145,6 @@ gpg_error_t trezor_udp_open(const char *where, struct trezor_transport **out)
         udp_close(&u->t);
     else
         *out = &u->t;
-out:
     gpgrt_free(host);
     return err;
 }
