@@ -3,6 +3,7 @@
 
 #include "agent/ask.h"
 #include "agent/missing_token.h"
+#include "agent/wallets.h"
 
 #include <string.h>
 
@@ -78,9 +79,7 @@ gpg_error_t run_wallet_passphrase(struct run *r, struct buf *answer)
     const char *label = r->info == NULL          ? "the device"
                         : r->info->label != NULL ? r->info->label
                                                  : r->info->name;
-    char *head = gpgrt_bsprintf("Passphrase of the wallet on %s. Leave it empty for the standard "
-                                "wallet; each other passphrase is another wallet with other keys.",
-                                label);
+    char *head = wallets_passphrase_text(label);
     char *desc = head != NULL ? broker_describe(r->op, &r->v, head, NULL) : NULL;
     gpg_error_t err;
 

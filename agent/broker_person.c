@@ -4,6 +4,7 @@
 
 #include "agent/ask.h"
 #include "agent/grants.h"
+#include "agent/wallets.h"
 #include "proto/git_object.h"
 
 #include <string.h>
@@ -208,7 +209,7 @@ gpg_error_t run_on_inquire(void *arg, const char *line, struct buf *answer)
 
     run_fresh_deadline(r);
     run_hide_notice(r);
-    if (strcmp(line, "PASSPHRASE why=wallet") == 0)
+    if (strcmp(line, WALLETS_PASSPHRASE) == 0)
         return run_wallet_passphrase(r, answer);
     if (r->op->answer == NULL)
         return gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
@@ -295,10 +296,7 @@ gpg_error_t run_on_pin(void *arg, const struct token_pin_request *q, struct buf 
     if (err != 0)
         goto out;
     if (strcmp(q->ref, "matrix") == 0)
-        head =
-            gpgrt_bsprintf("%s shows nine digits in a grid. For each digit of your PIN, type the "
-                           "number of its place:\n\n    7 8 9\n    4 5 6\n    1 2 3\n",
-                           label);
+        head = wallets_grid_text(label);
     else
         head = q->fresh ? gpgrt_bsprintf("New %s for %s", name->word, label)
                         : gpgrt_bsprintf("%s for %s", name->head, label);

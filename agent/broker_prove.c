@@ -84,8 +84,11 @@ static gpg_error_t prove_by_signing(struct token *t, const struct key_line *k, s
     if (err != 0)
         goto out;
     job->verb = TOKEN_SIGN;
-    job->hash = what.hash;
-    job->data = what.data;
+    /* A token without PIN proves by its touch. */
+    if (k->holder.pin == TOKEN_PIN_NONE && k->holder.touch == TOKEN_TOUCH_ALWAYS)
+        job->pin_age = -1;
+    job->hash = k->holder.whole ? 0 : what.hash;
+    job->data = k->holder.whole ? buf_rd(&challenge) : what.data;
     err = token_run(t, w, job);
     if (err != 0)
         goto out;

@@ -6,8 +6,10 @@
 #include "agent/hotplug.h"
 #include "agent/lock.h"
 #include "agent/prompt.h"
+#include "agent/wallets.h"
 
 #include <jansson.h>
+#include <string.h>
 
 #define UNLOCK_S 60
 
@@ -16,7 +18,8 @@ struct unlock {
     const struct origin *from;
     struct wait w;
     const char *label; /* the token's */
-    unsigned locks;    /* lock_count when asked */
+    bool wallet;
+    unsigned locks; /* lock_count when asked */
     struct prompt_notice *notice;
     char *failure; /* owned */
 };
@@ -63,7 +66,10 @@ static gpg_error_t on_pin(void *arg, const struct token_pin_request *q, struct b
 {
     struct unlock *u = arg;
     struct prompt_text text = {.title = "latchkey", .label = "PIN"};
-    char *desc = describe(u, gpgrt_bsprintf("PIN for %s, to unlock latchkey", u->label),
+    char *desc = describe(u,
+                          strcmp(q->ref, "matrix") == 0
+                              ? wallets_grid_text(u->label)
+                              : gpgrt_bsprintf("PIN for %s, to unlock latchkey", u->label),
                           tries_text("\n\n", q->tries));
     char *wrong = NULL, *wrong_left;
     gpg_error_t err = 0;
@@ -88,6 +94,25 @@ static gpg_error_t on_pin(void *arg, const struct token_pin_request *q, struct b
     return err;
 }
 
+static gpg_error_t on_inquire(void *arg, const char *line, struct buf *answer)
+{
+    struct unlock *u = arg;
+    struct prompt_text text = {.title = "latchkey", .label = "Passphrase"};
+    char *desc;
+    gpg_error_t err;
+
+    if (strcmp(line, WALLETS_PASSPHRASE) != 0)
+        return gpg_error(GPG_ERR_ASS_UNKNOWN_INQUIRE);
+    desc = describe(u, wallets_passphrase_text(u->label), gpgrt_strdup(""));
+    text.desc = desc;
+    u->w.deadline_ms = monotonic_ms() + UNLOCK_S * 1000;
+    err = desc != NULL ? prompt_secret(u->a->prompt, &u->w, u->from->who, &text, false, answer)
+                       : gpg_error_from_syserror();
+    u->w.deadline_ms = monotonic_ms() + UNLOCK_S * 1000;
+    gpgrt_free(desc);
+    return err;
+}
+
 static void on_touch(void *arg, bool on)
 {
     struct unlock *u = arg;
@@ -96,7 +121,10 @@ static void on_touch(void *arg, bool on)
 
     prompt_notice_hide(u->notice);
     u->notice = NULL;
-    desc = on ? gpgrt_bsprintf("Touch %s to unlock latchkey", u->label) : NULL;
+    desc = on ? gpgrt_bsprintf(u->wallet ? "Look at %s and confirm there, to unlock latchkey"
+                                         : "Touch %s to unlock latchkey",
+                               u->label)
+              : NULL;
     text.desc = desc;
     if (desc != NULL)
         u->notice = prompt_notice_show(u->a->prompt, u->from->who, &text);
@@ -126,7 +154,7 @@ static char *failure_text(const struct unlock *u, gpg_error_t err)
  * says later changes nothing. */
 static gpg_error_t unlock_by(struct unlock *u, struct token *t)
 {
-    struct token_job job = {.pin = on_pin, .touch = on_touch, .arg = u};
+    struct token_job job = {.pin = on_pin, .touch = on_touch, .inquire = on_inquire, .arg = u};
     const struct token_info *info = token_info_get(t);
     char **lines = info != NULL ? hotplug_verified_keys(u->a->hotplug, info) : NULL, *how;
     gpg_error_t err;
@@ -136,6 +164,7 @@ static gpg_error_t unlock_by(struct unlock *u, struct token *t)
         return gpg_error(GPG_ERR_CARD_NOT_PRESENT);
     }
     u->label = info->label != NULL ? info->label : info->name;
+    u->wallet = wallets_are_of(info->kind);
     err = broker_prove(t, info, lines, &u->w, &job);
     prompt_notice_hide(u->notice);
     if (err == 0) {
@@ -144,8 +173,10 @@ static gpg_error_t unlock_by(struct unlock *u, struct token *t)
             err = gpg_error(GPG_ERR_LOCKED);
         gpgrt_free(how);
     } else if (gpg_err_code(err) != GPG_ERR_NO_PIN_ENTRY) {
-        u->failure = failure_text(u, err);
+        u->failure = job.words != NULL ? gpgrt_bsprintf("not unlocked: %s: %s", u->label, job.words)
+                                       : failure_text(u, err);
     }
+    gpgrt_free(job.words);
     gpgrt_free(lines);
     token_info_put(info);
     return err;

@@ -18,6 +18,8 @@ static gpg_error_t learn_wallet(struct learner *l)
 
     token_info_put(info);
     if (usable)
+        wallets_learnt(l->h->a->wallets, l->token); /* what it has read since it was told */
+    if (usable)
         err = wallets_introduce(l->h->a->wallets, l->token);
     if (usable && err == 0)
         err = token_learn(l->token, LEARN_ALL);

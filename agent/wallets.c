@@ -21,11 +21,6 @@ struct wallets {
     struct wallet_known_list known;
 };
 
-bool wallets_are_of(const char *kind)
-{
-    return strcmp(kind, "trezor") == 0 || strcmp(kind, "ledger") == 0;
-}
-
 /* --- what is known --------------------------------------------------------------------------------------------------------- */
 
 /* The keyring gets the keys of the identities that are wanted. The mutex is held. */

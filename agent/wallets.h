@@ -19,6 +19,11 @@ gpg_error_t wallets_reload(struct wallets *w);
 
 /* Is KIND of latchkey-token a wallet's? */
 bool wallets_are_of(const char *kind);
+/* A token's inquiry for the wallet's passphrase (proto/token_protocol.h). */
+#define WALLETS_PASSPHRASE "PASSPHRASE why=wallet"
+/* How a PIN is typed by the grid that the device LABEL shows; what its passphrase is. New strings (gpgrt_free), or NULL. */
+char *wallets_grid_text(const char *label);
+char *wallets_passphrase_text(const char *label);
 /* Tells the wallet T, which was asked once who it is, which identities there are, and what is known of them: of another device
  * if not of itself. Waits for it; any thread. */
 gpg_error_t wallets_introduce(struct wallets *w, struct token *t);

@@ -113,6 +113,13 @@ static void configure(void *state, const char *passphrase)
             z->passphrase = (enum trezor_passphrase)i;
 }
 
+static bool pinless(void *state)
+{
+    struct trezor *z = state;
+
+    return z->features != NULL && z->features->has_pin_protection && !z->features->pin_protection;
+}
+
 static void forget(void *state)
 {
     struct trezor *z = state;
@@ -175,6 +182,15 @@ static char *curve_of(const struct wallet_identity *id, bool ecdh)
     return (char *)(uintptr_t)(id->ed25519 && ecdh ? "curve25519" : wallet_curve(id));
 }
 
+/* A quiet question must show nothing on the screen. */
+static bool would_ask(const struct trezor *z)
+{
+    const Trezor__Features *f = z->features;
+
+    return (f->has_unlocked && !f->unlocked) ||
+           (f->passphrase_protection && z->passphrase != PASSPHRASE_NONE);
+}
+
 static gpg_error_t public_key(void *state, const struct wallet_identity *id, bool ecdh,
                               struct driver_op *op, struct key **out)
 {
@@ -189,8 +205,7 @@ static gpg_error_t public_key(void *state, const struct wallet_identity *id, boo
         err = trezor_begin(z);
     if (err != 0)
         return err;
-    /* It would show something on its screen. */
-    if (op->io == NULL && z->features->has_unlocked && !z->features->unlocked)
+    if (op->io == NULL && would_ask(z))
         return gpg_error(GPG_ERR_NOT_CONFIRMED);
     q.n_address_n = WALLET_PATH_LEN;
     q.address_n = path;
@@ -378,6 +393,7 @@ const struct wallet_make wallet_trezor = {
     .close = close_trezor,
     .configure = configure,
     .forget = forget,
+    .pinless = pinless,
     .public_key = public_key,
     .fits = fits,
     .sign = sign,

@@ -8,10 +8,12 @@
 #include <ctype.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 
 #define MAX_IDENTITIES 1024u
 #define SHORT_SERIAL   8 /* digits of it in a name */
 #define MAX_FIELD      300
+#define QUIET_MS       8000 /* reading keys unasked; the rest comes with the next LEARN */
 
 /* A key of an identity. */
 struct wallet_key {
@@ -31,6 +33,7 @@ struct wallet {
     struct wallet_info info;
     struct wallet_key *keys;
     size_t n;
+    bool more; /* not all were tried yet */
 };
 
 void wallet_say(struct driver_op *op, const char *fmt, ...)
@@ -212,6 +215,8 @@ static gpg_error_t put_token(const struct wallet *w, struct buf *lines)
         field_put(&f, "problem", w->info.problem);
     if (unread > 0)
         field_put_int(&f, "unread", unread);
+    if (w->more)
+        field_put_int(&f, "more", 1);
     buf_printf(lines, "TOKEN %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
     buf_free(&f);
     gpgrt_free(serial);
@@ -243,8 +248,9 @@ static gpg_error_t put_openpgp(const struct wallet_key *k, struct buf *f)
     return err;
 }
 
-static gpg_error_t put_fields(const struct wallet_key *k, struct buf *f)
+static gpg_error_t put_fields(const struct wallet *w, const struct wallet_key *k, struct buf *f)
 {
+    bool pinless = w->dev != NULL && w->make->pinless != NULL && w->make->pinless(w->dev);
     gpg_error_t err = driver_put_key(f, k->grip, k->key,
                                      k->ecdh     ? "e"
                                      : is_gpg(k) ? "s"
@@ -255,7 +261,7 @@ static gpg_error_t put_fields(const struct wallet_key *k, struct buf *f)
         err = put_openpgp(k, f);
     field_put(f, "touch", "always");
     field_put_int(f, "touch-fixed", 1);
-    field_put(f, "pin", "need");
+    field_put(f, "pin", pinless ? "none" : "need");
     field_put(f, "wallet", k->text);
     if (!is_gpg(k))
         field_put_int(f, "whole", 1);
@@ -264,10 +270,10 @@ static gpg_error_t put_fields(const struct wallet_key *k, struct buf *f)
     return err != 0 ? err : buf_err(f);
 }
 
-static gpg_error_t put_key(const struct wallet_key *k, struct buf *lines)
+static gpg_error_t put_key(const struct wallet *w, const struct wallet_key *k, struct buf *lines)
 {
     struct buf f = BUF_INIT;
-    gpg_error_t err = put_fields(k, &f);
+    gpg_error_t err = put_fields(w, k, &f);
 
     if (err == 0)
         buf_printf(lines, "KEY %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
@@ -285,11 +291,21 @@ static void set_key(struct wallet_key *k, struct key *key)
     k->key = key;
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 /* What the device tells unasked. One that wants a person for it is left alone from then on. */
 static void read_quietly(struct wallet *w)
 {
     struct driver_op op = {.io = NULL, .pin_age = -1};
+    int64_t until = now_ms() + QUIET_MS;
 
+    w->more = false;
     if (!w->make->quiet_keys || w->info.problem != NULL || w->dev == NULL)
         return;
     for (size_t i = 0; i < w->n; i++) {
@@ -299,6 +315,9 @@ static void read_quietly(struct wallet *w)
 
         if ((k->key != NULL && !k->maybe) || k->tried)
             continue;
+        w->more = now_ms() >= until;
+        if (w->more)
+            return;
         k->tried = true;
         err = w->make->public_key(w->dev, &k->id, k->ecdh, &op, &key);
         if (err != 0) {
@@ -324,7 +343,7 @@ static gpg_error_t learn(void *state, bool refresh, bool ssh_only, struct buf *l
     err = put_token(w, lines);
     for (size_t i = 0; i < w->n && err == 0 && w->info.problem == NULL; i++)
         if (w->keys[i].key != NULL)
-            err = put_key(&w->keys[i], lines);
+            err = put_key(w, &w->keys[i], lines);
     return err;
 }
 
@@ -458,7 +477,7 @@ static gpg_error_t verb_pubkey(void *state, struct driver_op *op, struct buf *re
         err = w->make->public_key(w->dev, &k.id, k.ecdh, op, &key);
     if (err == 0) {
         set_key(&k, key);
-        err = put_fields(&k, &line);
+        err = put_fields(w, &k, &line);
     }
     if (err == 0)
         buf_put_rd(result, buf_rd(&line));

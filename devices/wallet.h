@@ -34,6 +34,8 @@ struct wallet_make {
     void (*configure)(void *state, const char *passphrase);
     /* Optional: the device is locked as far as it can be, and the passphrase that it remembers forgotten. */
     void (*forget)(void *state);
+    /* Optional: has it no PIN set? */
+    bool (*pinless)(void *state);
     /* The identity's public key; a Ledger wants a press for it. */
     gpg_error_t (*public_key)(void *state, const struct wallet_identity *id, bool ecdh,
                               struct driver_op *op, struct key **out);

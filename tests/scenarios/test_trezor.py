@@ -279,6 +279,37 @@ class Secrets(Case):
         self.agent.latchkey("lock")
         wait_until(lambda: not self.trezor.state()["unlocked"], "the device is locked, too")
 
+    def test_unlock(self):
+        """A wallet that was used before opens the locked agent, by its button: with the PIN, and for either algorithm."""
+        for name in (ED, P256):
+            with self.subTest(name):
+                self.bench = Bench()
+                self.addCleanup(self.bench.close)
+                self.begin(identities=(name,), prepare=["buttons yes"])
+                self.sign(self.pub(LINES[name]))
+                self.trezor.do("pin 1234")
+                self.agent.latchkey("lock")
+                self.assertEqual(self.agent.lock_state(), "locked")
+                p = self.bench.start(self.bench.env["PATH"].split(":")[0] + "/latchkey", "unlock")
+                self.answer_pin()
+                self.assertEqual(p.wait(IN_TIME), 0)
+                self.assertEqual(self.agent.lock_state(), "open")
+                self.assertIn("7 8 9", self.pinentry.dialogs()[-1]["desc"])
+
+    def test_unlock_with_passphrase(self):
+        pub = self.with_passphrase(self.passphrase_key("secret"))
+        self.pinentry.answer("pin secret")
+        self.sign(pub)
+        self.agent.latchkey("lock")
+        wait_until(lambda: 83 in self.trezor.state()["seen"], "the device has forgotten it")
+        self.pinentry.answer("pin other")
+        out = self.agent.latchkey("unlock", check=False)
+        self.assertEqual(out.returncode, 1)
+        self.assertIn("another key for this identity", out.stderr)
+        self.pinentry.answer("pin secret")
+        self.agent.latchkey("unlock")
+        self.assertEqual(self.agent.lock_state(), "open")
+
     def passphrase_key(self, passphrase):
         who = {"proto": "ssh", "user": "user", "host": "host", "port": "", "path": "", "index": 0}
         k = Key(bip39(Trezor.mnemonic, passphrase), identity_path(who, False), "ed25519").public[1:]
