@@ -10,6 +10,7 @@
 #include "agent/limits.h"
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
+#include "agent/wallets.h"
 #include "proto/ctl_protocol.h"
 #include "proto/token_protocol.h"
 #include "tests/fuzz/converse.h"
@@ -90,6 +91,18 @@ gpg_error_t ctl_token(assuan_context_t ctx, struct agent *a, const struct origin
     (void)line;
     *text = gpgrt_strdup("no token is named so");
     return gpg_error(GPG_ERR_NOT_FOUND);
+}
+
+gpg_error_t wallets_reload(struct wallets *w)
+{
+    (void)w;
+    return 0;
+}
+
+json_t *wallets_json(struct wallets *w)
+{
+    (void)w;
+    return json_pack("{s:[]}", "identities");
 }
 
 void lock_now(struct agent *a, enum lock_reason why, const char *what)
