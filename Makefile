@@ -7,6 +7,7 @@ BUILD      ?= build
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 SYSTEMDUSERDIR ?= $(PREFIX)/lib/systemd/user
+UDEVRULESDIR ?= $(PREFIX)/lib/udev/rules.d
 DESTDIR    ?=
 CC         ?= cc
 PKG_CONFIG ?= pkg-config
@@ -277,7 +278,8 @@ install: all
 	install -m 0644 contrib/completions/latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey.fish
 	ln -sf latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey-agent.fish
 	ln -sf latchkey.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/latchkey-gpg.fish
-	install -d $(DESTDIR)$(SYSTEMDUSERDIR)
+	install -d $(DESTDIR)$(SYSTEMDUSERDIR) $(DESTDIR)$(UDEVRULESDIR)
+	install -m 0644 contrib/udev/70-latchkey.rules $(DESTDIR)$(UDEVRULESDIR)/
 	sed 's|@bindir@|$(bindir)|g' contrib/systemd/latchkey-agent.service.in > $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
 	install -m 0644 contrib/systemd/*.socket $(DESTDIR)$(SYSTEMDUSERDIR)/
 	chmod 0644 $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
@@ -285,6 +287,7 @@ install: all
 	    echo "note: $(SYSCONFDIR)/latchkey/policy.d, for an administrator's policies, cannot be made by you"
 
 uninstall:
+	rm -f $(DESTDIR)$(UDEVRULESDIR)/70-latchkey.rules
 	rm -f $(addprefix $(DESTDIR)$(bindir)/,latchkey-agent latchkey latchkey-gpg)
 	rm -rf $(DESTDIR)$(libexecdir)
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(wildcard contrib/man/*.1)))

@@ -98,27 +98,27 @@ static void udp_close(struct trezor_transport *t)
     gpgrt_free(u);
 }
 
-static gpg_error_t connect_to(const char *host, const char *port, int *fd)
+/* The first of HOST's addresses that a device answers at: "localhost" may have two. */
+static gpg_error_t connect_to(struct udp *u, const char *host, const char *port)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *list = NULL;
-    gpg_error_t err = gpg_error(GPG_ERR_ENODEV);
+    bool found = false;
 
     if (getaddrinfo(host, port, &hints, &list) != 0)
         return gpg_error(GPG_ERR_UNKNOWN_HOST);
-    for (struct addrinfo *a = list; a != NULL && err != 0; a = a->ai_next) {
-        *fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
-        if (*fd < 0 || connect(*fd, a->ai_addr, a->ai_addrlen) != 0) {
-            err = gpg_error_from_syserror();
-            if (*fd >= 0)
-                close(*fd);
-            *fd = -1;
-        } else {
-            err = 0;
+    for (struct addrinfo *a = list; a != NULL && !found; a = a->ai_next) {
+        u->fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
+        if (u->fd < 0)
+            continue;
+        found = connect(u->fd, a->ai_addr, a->ai_addrlen) == 0 && udp_alive(&u->t);
+        if (!found) {
+            close(u->fd);
+            u->fd = -1;
         }
     }
     freeaddrinfo(list);
-    return err;
+    return found ? 0 : gpg_error(GPG_ERR_ENODEV);
 }
 
 /* WHERE: "HOST:PORT". */
@@ -138,9 +138,7 @@ gpg_error_t trezor_udp_open(const char *where, struct trezor_transport **out)
     *u = (struct udp){
         .t = {.write = udp_write, .read = udp_read, .alive = udp_alive, .close = udp_close},
         .fd = -1};
-    err = connect_to(host, colon + 1, &u->fd);
-    if (err == 0 && !udp_alive(&u->t))
-        err = gpg_error(GPG_ERR_ENODEV);
+    err = connect_to(u, host, colon + 1);
     if (err != 0)
         udp_close(&u->t);
     else

@@ -489,6 +489,13 @@ class Identities(Case):
         self.assertIn("ASCII", log)
         self.assertIn("neither nist256p1 nor ed25519", log)
 
+    def test_emulator_by_name(self):
+        """localhost may have an address of each family; the emulator listens at one."""
+        trezor = Trezor(self.bench)
+        self.begin(plugged=False, extra=f"Emulator trezor udp:localhost:{trezor.port}\n")
+        self.agent.wait_token("trezor")
+        self.assertEqual(self.listed(), [LINES[ED]])
+
     def test_two_devices_with_one_seed(self):
         """Either will do."""
         self.begin()
@@ -496,11 +503,31 @@ class Identities(Case):
         self.trezor.stop()
         other = Trezor(self.bench, name="other")
         other.do("buttons yes")
-        self.pinentry = None
-        self.bench.settings(f"Emulator trezor {other.address}\nIdentity {ED}\n")
+        other.do("pin 1234")  # so that it cannot be asked for its keys unasked
+        self.bench.settings(f"Pinentry {self.pinentry.program}\nEmulator trezor {other.address}\nIdentity {ED}\n")
         self.agent = Agent(self.bench)
         self.agent.wait_token("trezor")
-        self.sign(self.pub(LINES[ED]))
+        p = self.start_sign(self.pub(LINES[ED]))
+        other.wait_for("pin")
+        self.pinentry.answer(f"pin {other.positions('1234')}")
+        self.assertEqual(p.wait(IN_TIME), 0)
+
+    def test_another_device_with_another_seed(self):
+        """What the first one told is offered for it too, until it turns out to be wrong."""
+        self.begin()
+        self.agent.stop()
+        self.trezor.stop()
+        other = Trezor(self.bench, "--mnemonic", "legal winner thank year wave sausage worth useful legal winner thank yellow",
+                       name="other")
+        other.do("buttons yes")
+        self.bench.settings(f"Pinentry {self.pinentry.program}\nEmulator trezor {other.address}\nIdentity {ED}\n")
+        self.agent = Agent(self.bench)
+        self.agent.wait_token("trezor")
+        mine = [k for k in self.agent.keys() if not k["away"]]
+        self.assertEqual(len(mine), 1)  # asked quietly, it told its own
+        self.assertNotIn(mine[0]["ssh"], LINES[ED])
+        self.sign(self.pub(mine[0]["ssh"] + " x"))
+        self.assertEqual([k["ssh"] for k in self.agent.keys() if k["away"]], [" ".join(LINES[ED].split()[:2])])
 
     def test_unusable_devices(self):
         for prepare, options, words in ((["bootloader on"], (), "bootloader"), (["initialized off"], (), "no seed"),
