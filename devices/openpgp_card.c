@@ -161,6 +161,7 @@ static void put_token(struct openpgp *o, struct buf *lines)
     if (o->counter >= 0)
         field_put_int(&f, "counter", o->counter);
     field_put(&f, "aid", aid != NULL ? aid : "");
+    field_put(&f, "apps", "openpgp");
     if (openpgp_any_unread(o))
         field_put_int(&f, "more", 1);
     buf_printf(lines, "TOKEN %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");

@@ -100,7 +100,7 @@
  *   others                  named with their verbs
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
- *         [tries=A/B/C] [counter=N] [aid=HEX] [more=1] [factory=..] [soft=1: keys in software, whatever the kind]
+ *         [tries=A/B/C] [counter=N] [aid=HEX] [apps=openpgp,piv..] [more=1] [factory=..] [soft=1: keys in software, whatever the kind]
  *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
  *       [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1]

@@ -10,7 +10,7 @@ _latchkey_keys()
 _latchkey_options()
 {
     case $1 in
-    status) echo "--json --help" ;;
+    status | "token list") echo "--json --help" ;;
     keys) echo "--json --ssh --fingerprint --openpgp --output --help" ;;
     log) echo "--follow --lines --json --help" ;;
     "policy explain") echo "--host --user --key --use --client --forwarded --unbound --last --help" ;;
@@ -21,7 +21,7 @@ _latchkey_options()
 _latchkey()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words=
-    local first="status keys lock unlock policy reload log help --help --version"
+    local first="status keys lock unlock policy reload log token help --help --version"
 
     if [ "$cur" = ":" ] || [ "$prev" = ":" ]; then
         return # bash splits words at ":"; there is nothing of ours behind one
@@ -30,7 +30,7 @@ _latchkey()
         mapfile -t COMPREPLY < <(compgen -W "$first" -- "$cur")
         return
     fi
-    [ "$command" = policy ] && [ "$COMP_CWORD" -gt 2 ] && command="policy ${COMP_WORDS[2]}"
+    case $command in policy | token) [ "$COMP_CWORD" -gt 2 ] && command="$command ${COMP_WORDS[2]}" ;; esac
     case $command:$prev in
     keys:--output | keys:-o)
         compopt -o filenames
@@ -64,7 +64,8 @@ _latchkey()
         ;;
     policy:*) words="check show explain --help" ;;
     "help:policy" | "help policy:"*) words="check show explain" ;;
-    help:help) words="status keys lock unlock policy reload log" ;;
+    help:help) words="status keys lock unlock policy reload log token" ;;
+    token:*) words="list --help" ;;
     keys:*)
         words=$(_latchkey_options keys)
         case $cur in -*) ;; *) words="$words $(_latchkey_keys tokens)" ;; esac

@@ -1,5 +1,5 @@
 # fish completion for latchkey; latchkey-agent and latchkey-gpg have files of their own that load this one
-set -l commands status keys lock unlock policy reload log help
+set -l commands status keys lock unlock policy reload log token help
 set -l subcommands check show explain
 
 function __latchkey_keys
@@ -20,6 +20,7 @@ complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a unlock -d
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a policy -d "check, show or explain the policy"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a reload -d "read the policy again"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a log -d "show the audit log"
+complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a token -d "list and manage tokens"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a help -d "tell about a command"
 complete -c latchkey -n "__fish_seen_subcommand_from help" -a "$commands"
 
@@ -45,6 +46,9 @@ complete -c latchkey -n "__fish_seen_subcommand_from explain" -s k -l key -x -a 
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s s -l use -x -a "ssh-auth sshsig sshsig:git ssh-ca sudo host-key key-test git-commit git-tag openpgp-sign decrypt export import generate delete card-admin raw" -d "what is asked for"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s c -l client -r -F -d "the asking program"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s f -l forwarded -d "over a forwarded agent"
+
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from list" -a list -d "tokens and what they can do"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from list" -s j -l json -d "as JSON"
 
 complete -c latchkey-agent -s a -r -F -d "listen there"
 complete -c latchkey-agent -s c -d "variables for csh"

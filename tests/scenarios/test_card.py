@@ -1,9 +1,11 @@
 """Cards in a real pcscd: logins, PINs, touches, interference, the lock."""
+import socket
 import time
 import unittest
 
 from harness import Agent, AgentClient, Bench, Card, Pcscd, Person, ScriptedPinentry, Sshd, wait_until
 from harness.agentclient import s, sshsig
+from harness.assuan import Assuan, AssuanError
 
 KEYS = ("--key", "sig=ed25519", "--key", "dec=cv25519", "--key", "aut=ed25519")
 FREE = "Match all\n Touch none\n"
@@ -133,6 +135,23 @@ class Products(Case):
         t = self.ready("yubikey")
         self.assertEqual(t["name"], "yubikey-5417533")
         self.assertIsNotNone(self.sign())
+
+
+    def test_token_list_and_verb(self):
+        self.begin("yubikey5")
+        self.ready("yubikey")
+        name = self.agent.token("yubikey")["name"]
+        self.assertIn(f"{name}  ", self.agent.latchkey("token", "list").stdout)
+        self.assertIn("openpgp", self.agent.token("yubikey")["applications"])
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(self.agent.ctl))
+        a = Assuan(sock)
+        a.ask(f"TOKEN token={name} verb=GETATTR name=LOGIN-DATA pin-age=0")
+        for words, code in ((f"token={name}-1 verb=GETATTR name=LOGIN-DATA", 27), (f"token={name} verb=FORGET", 175), ("verb=GETATTR", 128)):
+            with self.assertRaises(AssuanError) as failed:
+                a.ask(f"TOKEN {words}")
+            self.assertEqual(failed.exception.code, code, words)
+        a.close()
 
 
 class Pins(Case):
