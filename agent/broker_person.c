@@ -145,6 +145,8 @@ static const struct pin_name *name_pin(const char *ref)
         {"83", "Admin PIN", "Admin PIN", "admin PIN",
          "blocks it for good: then only a factory reset helps, which ends all keys"},
         {"rc", "Reset Code", "Reset code", "reset code", "blocks it"},
+        {"piv", "PIV PIN", "PIV PIN", "PIV PIN", "blocks it: then the PUK is needed"},
+        {"global", "PIN", "PIN", "PIN", "blocks it"},
         {"", "PIN", "PIN", "PIN", "blocks it"},
     };
     const struct pin_name *n = names;

@@ -492,8 +492,8 @@ void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
         return;
     }
     info = err == 0 ? token_info_get(t) : NULL;
-    /* gpg makes keys on a card that has none yet */
-    if (info != NULL && (info->key_lines[0] != NULL || info->aid != NULL)) {
+    /* keys can be made on a card that has none yet */
+    if (info != NULL && (info->key_lines[0] != NULL || info->apps != NULL)) {
         slot_ready(h, s, info);
     } else if (info != NULL || hopeless(err)) {
         set_problem(h, s, info != NULL ? "no keys on it" : "no application that latchkey knows");

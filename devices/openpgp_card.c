@@ -61,12 +61,14 @@ void openpgp_lost_state(struct openpgp *o)
 
 gpg_error_t openpgp_begin(struct openpgp *o)
 {
-    bool interfered = false;
-    gpg_error_t err = o->card.transport->begin(o->card.handle, &interfered);
+    enum card_change change = CARD_AS_LEFT;
+    gpg_error_t err = o->card.transport->begin(o->card.handle, &change);
+    bool doubted = o->doubted || change == CARD_WAS_RESET;
 
     openpgp_expire_admin(o);
-    if (interfered)
+    if (change != CARD_AS_LEFT)
         openpgp_lost_state(o);
+    o->doubted = doubted;
     return err;
 }
 

@@ -9,14 +9,15 @@ struct shared_card {
     const struct card_transport *transport;
     void *handle;
     unsigned changes; /* of what is selected: SELECTs and resets, whoever's */
+    unsigned resets;  /* of these: by others */
 };
 
 struct card_link {
     struct shared_card *shared;
-    unsigned seen; /* of its changes */
+    unsigned changes, resets; /* that it knows of */
 };
 
-/* Its handle is a struct card_link. *INTERFERED of begin: others reset the card or selected another application. */
+/* Its handle is a struct card_link. */
 extern const struct card_transport card_link_transport;
 
 /* Where a card is. */

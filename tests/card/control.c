@@ -43,7 +43,19 @@ static void put_state(struct emu *e, struct buf *b)
         buf_printf(b, "%s\"%02X\":%u", first ? "" : ",", (unsigned)i, e->by_ins[i]);
         first = false;
     }
-    buf_printf(b, "}}");
+    buf_printf(b, "},\"piv\":{\"verified\":%s,\"managed\":%s,\"tries\":[%d,%d],\"slots\":[",
+               e->piv.verified ? "true" : "false", e->piv.managed ? "true" : "false",
+               e->piv.tries[0], e->piv.tries[1]);
+    first = true;
+    for (unsigned ref = 0; ref < 256; ref++) {
+        int slot = piv_slot_index((uint8_t)ref);
+
+        if (slot < 0 || e->piv.keys[slot].key.pkey == NULL)
+            continue;
+        buf_printf(b, "%s\"%02X\"", first ? "" : ",", ref);
+        first = false;
+    }
+    buf_printf(b, "]}}");
 }
 
 static void put_log(struct emu *e, struct buf *b)

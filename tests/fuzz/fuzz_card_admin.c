@@ -9,10 +9,10 @@ enum { MAX_QUESTIONS = 6 };
 
 static unsigned questions;
 
-static gpg_error_t begin(void *handle, bool *interfered)
+static gpg_error_t begin(void *handle, enum card_change *change)
 {
     (void)handle;
-    *interfered = false;
+    *change = CARD_AS_LEFT;
     return 0;
 }
 

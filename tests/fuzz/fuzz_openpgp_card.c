@@ -4,10 +4,10 @@
 
 #include <string.h>
 
-static gpg_error_t begin(void *handle, bool *interfered)
+static gpg_error_t begin(void *handle, enum card_change *change)
 {
     (void)handle;
-    *interfered = false;
+    *change = CARD_AS_LEFT;
     return 0;
 }
 

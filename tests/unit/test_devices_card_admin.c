@@ -13,10 +13,10 @@ static const struct exchange *script;
 static size_t at;
 static unsigned resets;
 
-static gpg_error_t begin(void *handle, bool *interfered)
+static gpg_error_t begin(void *handle, enum card_change *change)
 {
     (void)handle;
-    *interfered = false;
+    *change = CARD_AS_LEFT;
     return 0;
 }
 

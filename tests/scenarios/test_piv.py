@@ -1,0 +1,358 @@
+"""PIV cards in a real pcscd: logins, signatures, PINs, touches, other programs, and OpenPGP on the same card."""
+import unittest
+
+from harness import Agent, AgentClient, Bench, Card, Pcscd, ScriptedPinentry, Sshd, wait_until
+from harness.agentclient import s, sshsig
+
+FREE = "Match all\n Touch none\n"
+AUTH = ("--piv-key", "9A=nistp256")
+
+
+class Case(unittest.TestCase):
+    POLICY = FREE
+    READERS = ("Yubico YubiKey",)
+
+    def setUp(self):
+        self.bench = b = Bench()
+        self.addCleanup(b.close)
+        self.pinentry = ScriptedPinentry(b)
+        b.policy(self.POLICY)
+        self.pcscd = Pcscd(b, self.READERS)
+
+    def begin(self, profile="yubikey5", *options, name="card", reader=0):
+        card = Card(self.pcscd, profile, *options, name=name, reader=reader)
+        if not hasattr(self, "agent"):
+            self.agent = Agent(self.bench)
+        return card
+
+    def slot(self, slot):
+        """The key in that slot, once it is known."""
+        def find():
+            for k in self.agent.keys():
+                if any(t["slot"] == slot for t in k["tokens"]):
+                    return k
+            return None
+        return wait_until(find, slot)
+
+    def blob(self, slot):
+        import base64
+        return base64.b64decode(self.slot(slot)["ssh"].split()[1])
+
+    def sign(self, slot="piv-9a", flags=4):
+        c = AgentClient(self.agent.ssh)
+        try:
+            return c.sign(self.blob(slot), sshsig("file"), flags=flags)
+        finally:
+            c.close()
+
+    def sign_later(self, slot="piv-9a"):
+        c = AgentClient(self.agent.ssh)
+        c.send(b"\x0d" + s(self.blob(slot)) + s(sshsig("file")) + b"\0\0\0\4")
+        self.addCleanup(c.close)
+        return c
+
+
+class Products(Case):
+    CARDS = (("yubikey5", "nistp256", ()), ("yubikey5", "rsa2048", ()), ("yubikey4", "rsa2048", ("gzip",)), ("yubikey57", "ed25519", ("nocert",)),
+             ("yubikey57", "rsa4096", ()), ("piv", "nistp384", ("gzip",)), ("pivapplet", "nistp256", ()))
+
+    def test_every_profile_and_algorithm_logs_in(self):
+        self.pinentry.always()
+        server = Sshd(self.bench)
+        for profile, algo, more in self.CARDS:
+            with self.subTest(f"{profile} {algo}"):
+                card = self.begin(profile, "--piv-key", ",".join((f"9A={algo}", *more)), name=f"{profile}{algo}")
+                self.slot("piv-9a")
+                server.authorize(*self.agent.latchkey("keys", "--ssh").stdout.splitlines())
+                for _ in range(2):
+                    self.assertEqual(server.login().stdout, "in\n")
+                self.assertEqual(card.state()["piv"]["tries"][0], 3)
+                self.assertFalse(card.state()["piv"]["verified"], "the card is not left verified")
+                card.pull()
+                wait_until(lambda: not [t for t in self.agent.status()["tokens"] if t["state"] == "ready" and t["name"] != "software"], "gone")
+                card.process.kill()
+                card.process.wait()
+                self.agent.stop()
+                del self.agent
+
+    def test_signatures_that_ssh_keygen_verifies(self):
+        self.pinentry.always()
+        self.begin("yubikey57", "--piv-key", "9A=rsa3072", "--piv-key", "9C=nistp384", "--piv-key", "9E=ed25519", "--piv-key", "82=nistp256")
+        for slot in ("piv-9a", "piv-9c", "piv-9e", "piv-82"):
+            with self.subTest(slot):
+                text = self.slot(slot)["ssh"]
+                pub, data = self.bench.home / "k.pub", self.bench.home / "data"
+                pub.write_text(text + "\n")
+                data.write_text("what is signed")
+                self.bench.run("ssh-keygen", "-q", "-Y", "sign", "-f", pub, "-n", "file", data)
+                (self.bench.home / "allowed").write_text(f"me {text}\n")
+                self.bench.run("ssh-keygen", "-Y", "verify", "-f", self.bench.home / "allowed", "-I", "me", "-n", "file", "-s",
+                               f"{data}.sig", input="what is signed")
+                (self.bench.home / "data.sig").unlink()
+
+    def test_what_is_listed(self):
+        self.begin("yubikey57", "--piv-key", "9A=nistp256,pin=never", "--piv-key", "9C=nistp256,touch=on", "--piv-key", "9D=cv25519",
+                   "--piv-key", "9E=nistp256", "--piv-key", "95=rsa2048,touch=cached", "--piv-key", "83=rsa1024", "--piv-key", "84=nistp256,nokey")
+        self.slot("piv-95")
+        traits = {t["slot"]: (t["pin"], t["touch"]) for k in self.agent.keys() for t in k["tokens"] if t["name"] != "software"}
+        self.assertEqual(traits, {"piv-9a": ("none", "never"), "piv-9c": ("always", "always"), "piv-9d": ("once", "never"),
+                                  "piv-9e": ("none", "never"), "piv-95": ("once", "cached")}, "no 1024 bits, no certificate without a key")
+        ssh = self.agent.latchkey("keys", "--ssh").stdout
+        self.assertEqual(len(ssh.splitlines()), 4, "9D is for decryption")
+        self.assertEqual(self.agent.token("yubikey")["applications"], ["openpgp", "piv"])
+
+    def test_what_is_known_of_touches(self):
+        """Metadata, an attestation, or nobody's word."""
+        for profile, more, touch in (("yubikey5", "", "always"), ("yubikey4", "", "always"), ("yubikey4", ",imported", "unknown"), ("piv", "", "unknown"),
+                                     ("pivapplet", "", "unknown")):
+            with self.subTest(profile + more):
+                policy = ",touch=on" if profile.startswith("yubikey") else ""
+                card = self.begin(profile, "--piv-key", f"9A=nistp256{policy}{more}", name=f"t{profile}{len(more)}")
+                self.assertEqual(self.slot("piv-9a")["tokens"][0]["touch"], touch)
+                card.pull()
+                wait_until(lambda: not [t for t in self.agent.status()["tokens"] if t["state"] == "ready"], "gone")
+                card.process.kill()
+                card.process.wait()
+
+    def test_apdu_counts(self):
+        """A signature: by AfterUse drop three commands, by leave one."""
+        self.pinentry.always()
+        card = self.begin("yubikey5", *AUTH, "--piv-key", "9C=rsa2048", "--piv-key", "9E=nistp256")
+        for _ in range(2):
+            self.assertIsNotNone(self.sign())
+        for slot in ("piv-9a", "piv-9c"):
+            self.assertEqual(card.count(lambda: self.assertIsNotNone(self.sign(slot)))["total"], 4 if slot == "piv-9a" else 4, card.log())
+        self.bench.policy("Match all\n Touch none\n AfterUse leave\n")
+        self.agent.stop()
+        self.agent = Agent(self.bench)
+        self.assertIsNotNone(self.sign())
+        self.assertEqual(card.count(lambda: self.assertIsNotNone(self.sign()))["total"], 1, card.log())
+        self.assertTrue(card.state()["piv"]["verified"])
+        self.agent.latchkey("lock")
+        wait_until(lambda: not card.state()["piv"]["verified"], "locking logs the card out")
+
+
+class Pins(Case):
+    def test_wrong_twice_then_right(self):
+        card = self.begin("piv", *AUTH)
+        self.slot("piv-9a")
+        for answer in ("pin 111111", "pin 222222", "confirm ok", "pin 123456"):
+            self.pinentry.answer(answer)
+        self.assertIsNotNone(self.sign())
+        dialogs = self.pinentry.dialogs()
+        self.assertEqual([d["kind"] for d in dialogs], ["pin", "pin", "confirm", "pin"], "the last try has a warning of its own")
+        self.assertIn("PIV PIN for ", dialogs[0]["desc"])
+        self.assertIn("3 tries left", dialogs[0]["desc"])
+        self.assertIn("Wrong PIV PIN, 2 tries left", dialogs[1]["error"])
+        self.assertIn("One try is left", dialogs[2]["desc"])
+        self.assertEqual(card.state()["verifies"], 3)
+
+    def test_blocked(self):
+        card = self.begin("yubikey5", *AUTH)
+        self.slot("piv-9a")
+        for answer in ("pin 111111", "pin 222222", "confirm ok", "pin 333333"):
+            self.pinentry.answer(answer)
+        self.assertIsNone(self.sign())
+        self.assertEqual(card.state()["piv"]["tries"], [0, 3])
+        self.assertIn("blocked", self.agent.last()["reason"])
+        asked = len(self.pinentry.dialogs())
+        self.assertIsNone(self.sign())
+        self.assertEqual(len(self.pinentry.dialogs()), asked, "nobody is asked for a PIN that is blocked")
+
+    def test_lengths_that_cannot_be_cost_nothing(self):
+        card = self.begin("yubikey5", *AUTH)
+        self.slot("piv-9a")
+        for answer in ("pin 123", "pin 123456789", "pin 123456"):
+            self.pinentry.answer(answer)
+        self.assertIsNotNone(self.sign())
+        self.assertEqual(card.state()["verifies"], 1)
+
+    def test_pin_for_each_use(self):
+        """9C wants VERIFY right before each signature, whether the card tells of it or not; the policy says who types."""
+        for profile in ("yubikey5", "piv"):
+            with self.subTest(profile):
+                card = self.begin(profile, "--piv-key", "9C=nistp256", name=f"c{profile}")
+                self.slot("piv-9c")
+                asked = len(self.pinentry.dialogs())
+                self.pinentry.answer("pin 123456")
+                for _ in range(3):
+                    self.assertIsNotNone(self.sign("piv-9c"))
+                self.assertEqual(len(self.pinentry.dialogs()), asked + 1, "Pin session: typed once")
+                self.assertEqual(card.state()["verifies"], 3)
+                card.pull()
+                wait_until(lambda: self.agent.lock_state() == "locked", "locked")
+                card.process.kill()
+                card.process.wait()
+                self.agent.stop()
+                del self.agent
+
+    def test_slot_that_wants_each_pin_and_did_not_tell(self):
+        self.bench.policy("Match all\n Touch none\n AfterUse leave\n")
+        card = self.begin("yubikey4", "--piv-key", "9A=nistp256,pin=always,imported")
+        self.slot("piv-9a")
+        self.pinentry.answer("pin 123456")
+        for _ in range(3):
+            self.assertIsNotNone(self.sign())
+        self.assertEqual(card.state()["piv"]["tries"][0], 3)
+
+    def test_global_pin(self):
+        card = self.begin("piv", *AUTH, "--piv-global-pin")
+        self.slot("piv-9a")
+        self.pinentry.answer("pin 123456")
+        self.assertIsNotNone(self.sign())
+        self.assertTrue([c for c in card.log() if c.startswith("00200000")], "it went to the global PIN's reference")
+
+    def test_slot_without_pin_asks_for_none(self):
+        card = self.begin("yubikey5", "--piv-key", "9E=nistp256")
+        self.assertIsNotNone(self.sign("piv-9e"))
+        self.assertEqual((card.state()["verifies"], self.pinentry.dialogs()), (0, []))
+
+
+class Touch(Case):
+    def test_touch_given_and_not_given(self):
+        self.bench.policy("Match all\n Touch always\n")
+        card = self.begin("yubikey5", "--piv-key", "9A=nistp256,touch=on")
+        self.pinentry.always()
+        c = self.sign_later()
+        card.touch()
+        self.assertEqual(c.recv()[0], 14)
+        self.assertEqual(self.agent.last()["presence"], "touch")
+        card.do("touch-timeout 300")
+        self.assertIsNone(self.sign())
+        self.assertIn("not touched", self.agent.last()["reason"])
+        self.assertEqual(card.state()["piv"]["tries"][0], 3)
+
+    def test_unknown_touch_is_no_touch(self):
+        """Where nobody can tell whether the card enforces one, a dialog stands in, and a touch that it does wait for is noticed."""
+        self.bench.policy("Match all\n Touch always\n StandIn confirm\n")
+        card = self.begin("yubikey4", "--piv-key", "9A=nistp256,touch=on,imported")
+        self.slot("piv-9a")
+        for answer in ("confirm ok", "pin 123456"):
+            self.pinentry.answer(answer)
+        c = self.sign_later()
+        card.touch()
+        self.assertEqual(c.recv()[0], 14)
+        self.assertEqual(self.agent.last()["presence"], "dialog")
+        self.agent.stop()
+        self.bench.policy("Match all\n Touch always\n StandIn deny\n")
+        self.agent = Agent(self.bench)
+        self.assertIsNone(self.sign())
+        self.assertIn("StandIn deny", self.agent.last()["reason"])
+
+    def test_pull_while_a_touch_is_awaited(self):
+        card = self.begin("yubikey5", "--piv-key", "9A=nistp256,touch=on")
+        self.pinentry.always()
+        c = self.sign_later()
+        wait_until(lambda: card.state()["touch_waiting"], "the card waits")
+        card.pull()
+        self.assertEqual(c.recv()[0], 5)
+        wait_until(lambda: self.agent.lock_state() == "locked", "locked")
+
+
+class Interference(Case):
+    """What other programs, and the card's other application, do in between."""
+    BOTH = ("--key", "aut=ed25519", "--key", "sig=ed25519", "--key", "dec=cv25519", *AUTH)
+
+    def other_program(self, *apdus):
+        code = """
+import ctypes, sys
+p = ctypes.CDLL("libpcsclite.so.1")
+ctx, card, proto = ctypes.c_long(), ctypes.c_long(), ctypes.c_ulong()
+assert p.SCardEstablishContext(2, None, None, ctypes.byref(ctx)) == 0
+assert p.SCardConnect(ctx, sys.argv[1].encode(), ctypes.c_ulong(2), ctypes.c_ulong(3), ctypes.byref(card), ctypes.byref(proto)) == 0
+assert p.SCardBeginTransaction(card) == 0
+class IO(ctypes.Structure): _fields_ = [("a", ctypes.c_ulong), ("b", ctypes.c_ulong)]
+for hex in sys.argv[2:]:
+    cmd = bytes.fromhex(hex)
+    out, n = ctypes.create_string_buffer(300), ctypes.c_ulong(300)
+    assert p.SCardTransmit(card, ctypes.byref(IO(2, 16)), cmd, ctypes.c_ulong(len(cmd)), None, out, ctypes.byref(n)) == 0
+p.SCardEndTransaction(card, ctypes.c_ulong(0 if len(sys.argv) > 2 else 1))
+p.SCardDisconnect(card, ctypes.c_ulong(0))
+"""
+        self.bench.run("python3", "-c", code, self.agent.token("yubikey")["reader"], *apdus)
+
+    def test_other_application_and_reset(self):
+        for after in ("drop", "leave"):
+            with self.subTest(after):
+                self.bench.policy(f"Match all\n Touch none\n AfterUse {after}\n")
+                card = self.begin("yubikey5", *self.BOTH, name=after)
+                self.pinentry.always()
+                self.assertIsNotNone(self.sign())
+                asked = len(self.pinentry.dialogs())
+                for apdus in (("00A4040006D27600012401",), (), ("00A4040005A000000308",), ("00A4040008A000000527471117",)):
+                    card.do("reset-counts")
+                    self.other_program(*apdus)
+                    self.assertIsNotNone(self.sign(), f"after {apdus or 'a reset'}")
+                    self.assertEqual(card.state()["piv"]["tries"][0], 3)
+                    self.assertEqual(card.state()["wrong_applet_pins"], 0, "no other application saw the PIN")
+                self.assertEqual(len(self.pinentry.dialogs()), asked, "nobody is asked again")
+                card.pull()
+                wait_until(lambda: self.agent.lock_state() == "locked", "locked")
+                card.process.kill()
+                card.process.wait()
+                self.agent.stop()
+                del self.agent
+
+    def test_both_applications_in_turn(self):
+        card = self.begin("yubikey5", *self.BOTH)
+        self.pinentry.always()
+        self.assertIsNotNone(self.sign("piv-9a"))
+        self.assertIsNotNone(self.sign("aut"))
+        asked = len(self.pinentry.dialogs())
+        self.assertEqual(asked, 2, "each application has a PIN of its own")
+        card.do("reset-counts")
+        for _ in range(20):
+            self.assertIsNotNone(self.sign("piv-9a"))
+            self.assertIsNotNone(self.sign("aut"))
+        self.assertEqual(len(self.pinentry.dialogs()), asked)
+        self.assertEqual(card.state()["wrong_applet_pins"], 0)
+        self.assertEqual((card.state()["piv"]["tries"][0], card.state()["tries"][0]), (3, 3))
+
+    def test_certificate_without_its_key(self):
+        self.begin("piv", "--piv-key", "9A=nistp256,nokey")
+        self.pinentry.always()
+        self.assertIsNone(self.sign())
+        self.assertIn("does not hold", self.agent.last()["reason"])
+
+    def test_imposter(self):
+        """It has the public halves of the keys, and takes any PIN: what it signs is not given to anybody."""
+        self.begin("piv", *AUTH, "--imposter")
+        self.pinentry.always()
+        self.assertIsNone(self.sign())
+        self.assertIn("does not fit", self.agent.last()["reason"])
+
+    def test_unplugged_and_back(self):
+        card = self.begin("yubikey5", *AUTH)
+        self.pinentry.always()
+        self.assertIsNotNone(self.sign())
+        card.pull()
+        wait_until(lambda: self.agent.lock_state() == "locked", "locked")
+        card.insert()
+        asked = len(self.pinentry.dialogs())
+        self.assertIsNotNone(self.sign(), "its PIN, typed anew, opens the lock")
+        self.assertEqual(len(self.pinentry.dialogs()), asked + 1)
+        self.assertEqual(self.agent.lock_state(), "open")
+
+
+class PlainCard(Case):
+    """A card of an agency's, in somebody's reader."""
+    READERS = ("Virtual Reader",)
+
+    def test_what_it_is_called(self):
+        self.bench.policy("Match token piv\n Access deny\nMatch all\n Touch none\n")
+        self.begin("piv", *AUTH)
+        self.pinentry.always()
+        self.slot("piv-9a")
+        token = self.agent.token("piv-")
+        self.assertEqual((token["kind"], token["applications"], token["tries"][0]), ("piv", ["piv"], 3))
+        self.assertIsNone(self.sign())
+        self.assertIn("Access deny", self.agent.last()["reason"])
+
+
+class OnProduct(Case):
+    def test_match_token_piv_holds_for_piv_slots_of_a_product(self):
+        self.bench.policy("Match token piv\n Access deny\nMatch all\n Touch none\n")
+        self.begin("yubikey5", "--key", "aut=ed25519", *AUTH)
+        self.pinentry.always()
+        self.assertIsNone(self.sign("piv-9a"))
+        self.assertIsNotNone(self.sign("aut"))
