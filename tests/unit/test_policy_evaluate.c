@@ -72,7 +72,7 @@ START_TEST(piv_slots_of_a_product)
     judge(text);
     ck_assert(!v.allow);
     in_slot("yubikey", "piv-9a");
-    judge("Match token !piv\n Access deny\nMatch key yubikey-00000042/piv-9a\n Touch none\n");
+    judge("Match !token piv\n Access deny\nMatch key yubikey-00000042/piv-9a\n Touch none\n");
     ck_assert(v.allow && v.touch == TOUCH_NONE);
 }
 END_TEST
