@@ -68,7 +68,8 @@ const char *run_explain(const struct run *r, gpg_error_t err)
     case GPG_ERR_NO_SECKEY:
         return "the token does not hold the private key";
     case GPG_ERR_BAD_SIGNATURE:
-        return "the card does not prove that it is the card that it says it is (PIV slot 9E); no PIN was "
+        return "the card does not prove that it is the card that it says it is (PIV slot 9E); no "
+               "PIN was "
                "sent to it";
     case GPG_ERR_CANCELED:
         return "the client hung up";

@@ -40,7 +40,8 @@ struct piv {
     struct piv_slot slots[NPIV_SLOTS];
     bool proves; /* its card authentication key (9E) has answered a challenge once: it must again */
     /* state of the card as far as nobody interfered */
-    bool doubted; /* somebody took it meanwhile: is it still the same card? */
+    bool doubted;   /* somebody took it meanwhile: is it still the same card? */
+    bool proof_due; /* likewise: before the next PIN */
     bool selected, verified;
     bool no_unverify; /* VERIFY with P1=FF is refused */
     struct held_pin user;

@@ -51,18 +51,20 @@ void piv_free(struct piv *p)
 void piv_lost_state(struct piv *p)
 {
     p->selected = p->verified = false;
-    p->doubted = p->learned;
+    p->doubted = p->proof_due = p->learned;
 }
 
 gpg_error_t piv_begin(struct piv *p)
 {
     enum card_change change = CARD_AS_LEFT;
     gpg_error_t err = p->card.transport->begin(p->card.handle, &change);
-    bool doubted = p->doubted || (change == CARD_WAS_RESET && p->learned);
+    bool was_reset = change == CARD_WAS_RESET && p->learned;
+    bool doubted = p->doubted || was_reset, proof_due = p->proof_due || was_reset;
 
     if (change != CARD_AS_LEFT)
         piv_lost_state(p);
     p->doubted = doubted;
+    p->proof_due = proof_due;
     return err;
 }
 

@@ -146,7 +146,7 @@ gpg_error_t piv_verify_held(struct piv *p)
 {
     unsigned sw = 0;
     int tries = p->tries;
-    gpg_error_t err = p->proves ? piv_prove(p) : 0;
+    gpg_error_t err = p->proves && p->proof_due ? piv_prove(p) : 0;
 
     if (err == 0)
         err = check_unanswered(p);

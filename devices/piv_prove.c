@@ -50,6 +50,8 @@ gpg_error_t piv_prove(struct piv *p)
     if (err == 0 && (sw != 0x9000 || piv_parse_signature(s->key, buf_rd(&answer), &sig) != 0 ||
                      sig_verify(s->key, &t, sig) != 0))
         err = gpg_error(GPG_ERR_BAD_SIGNATURE);
+    if (err == 0)
+        p->proof_due = false;
     gcry_sexp_release(sig);
     buf_free(&message);
     buf_free(&input);

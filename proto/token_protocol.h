@@ -103,7 +103,7 @@
  *         [tries=A/B/C] [counter=N] [aid=HEX] [apps=openpgp,piv..] [more=1] [factory=..] [soft=1: keys in software, whatever the kind]
  *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
- *       [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1]
+ *       [proved=1: it just answered a challenge, so that it is no copy of a public key] [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
  *         before each use (forced signature PIN); "once": until reset; "none": no PIN. sk: a
  *         security key for that application; pub is the key on its curve. ssh: a key of gpg's that its owner offers to ssh,

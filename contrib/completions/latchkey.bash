@@ -65,7 +65,7 @@ _latchkey()
     policy:*) words="check show explain --help" ;;
     "help:policy" | "help policy:"*) words="check show explain" ;;
     help:help) words="status keys lock unlock policy reload log token" ;;
-    token:*) words="list --help" ;;
+    token:*) words="list forget --help" ;;
     keys:*)
         words=$(_latchkey_options keys)
         case $cur in -*) ;; *) words="$words $(_latchkey_keys tokens)" ;; esac

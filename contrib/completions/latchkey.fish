@@ -47,7 +47,10 @@ complete -c latchkey -n "__fish_seen_subcommand_from explain" -s s -l use -x -a 
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s c -l client -r -F -d "the asking program"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s f -l forwarded -d "over a forwarded agent"
 
-complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from list" -a list -d "tokens and what they can do"
+set -l managing list forget
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing" -a list -d "tokens and what they can do"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing" -a forget -d "forget what is remembered of a token"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from forget" -a "(__latchkey_tokens)" -d token
 complete -c latchkey -n "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from list" -s j -l json -d "as JSON"
 
 complete -c latchkey-agent -s a -r -F -d "listen there"

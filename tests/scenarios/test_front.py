@@ -9,7 +9,7 @@ from harness import Agent, AgentClient, Bench, Person, ScriptedPinentry, wait_un
 from harness.bench import BUILD, TOP
 
 COMMANDS = ["status", "keys", "lock", "unlock", "reload", "log", "policy", "policy check", "policy show", "policy explain",
-            "token", "token list"]
+            "token", "token list", "token forget"]
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*)")
 
 

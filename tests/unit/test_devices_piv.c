@@ -332,7 +332,7 @@ START_TEST(card_that_stops_proving_gets_no_pin)
     p->slots[PIV_CARD] = p->slots[PIV_AUTH];
     (void)key_ref(p->slots[PIV_CARD].key);
     p->slots[PIV_CARD].pin = PIV_PIN_NEVER;
-    p->proves = true;
+    p->proves = p->proof_due = true;
     buf_printf(&p->user.pin, "123456");
     expect(s);
     ck_assert_uint_eq(piv_select(p), 0);
