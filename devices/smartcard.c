@@ -1,7 +1,7 @@
 /* The driver for a card in a PC/SC reader: one connection, and the applications that the card has. */
 #include "devices/openpgp.h"
 #include "devices/pcsc.h"
-#include "devices/piv.h"
+#include "devices/piv_admin.h"
 #include "devices/shared_card.h"
 #include "proto/token_protocol.h"
 
@@ -177,16 +177,12 @@ static void forget(void *state)
         piv_forget(c->piv);
 }
 
-/* All verbs so far are OpenPGP's. */
 static gpg_error_t part(void *state, const struct driver_verb *v, void **part)
 {
     struct smartcard *c = state;
 
-    (void)v;
-    if (c->openpgp == NULL)
-        return gpg_error(GPG_ERR_NOT_SUPPORTED);
-    *part = c->openpgp;
-    return 0;
+    *part = strncmp(v->name, "PIV", 3) == 0 ? (void *)c->piv : (void *)c->openpgp;
+    return *part != NULL ? 0 : gpg_error(GPG_ERR_NOT_SUPPORTED);
 }
 
 const struct driver driver_pcsc = {
@@ -201,5 +197,6 @@ const struct driver driver_pcsc = {
     .verify = verify,
     .forget = forget,
     .verbs = openpgp_verbs,
+    .more_verbs = piv_verbs,
     .part = part,
 };

@@ -199,14 +199,16 @@ static const struct command cmd_token_forget = {
 static const struct command *const subcommands[] = {
     &cmd_token_list,
     &cmd_token_forget,
+    &cmd_token_piv,
     NULL,
 };
 
 const struct command cmd_token = {
     .name = "token",
-    .usage = "list | forget ...",
+    .usage = "list | forget | piv ...",
     .summary = "list and manage tokens",
     .help = "  list      tokens and what they can do\n"
+            "  piv       the PIV application of a token\n"
             "  forget    what tells that a card is the one that it was\n",
     .sub = subcommands,
 };

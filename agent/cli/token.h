@@ -4,6 +4,8 @@
 
 #include "agent/cli/cli.h"
 
+extern const struct command cmd_token_piv;
+
 /* The token named NAME, or, when that is NULL, the only one with APPLICATION ("piv", "fido"): its name, new string (gpgrt_free).
  * NULL with the message out and *STATUS set when there is none, or several. */
 char *cli_token_name(const struct command *c, const char *name, const char *application,

@@ -402,3 +402,196 @@ class Memory(Case):
         c = AgentClient(self.agent.ssh)
         self.assertEqual(len(c.list()), 2, "the first list of all has both keys")
         c.close()
+
+
+class Manage(Case):
+    """latchkey token piv"""
+
+    def piv(self, *args, status=0):
+        p = self.agent.latchkey("token", "piv", *args, check=False)
+        self.assertEqual(p.returncode, status, f"{args}: {p.stdout}{p.stderr}")
+        return p.stdout if status == 0 else p.stderr
+
+    def answers(self, *answers):
+        for a in answers:
+            self.pinentry.answer(a)
+
+    def ready(self):
+        return wait_until(lambda: [t for t in self.agent.status()["tokens"] if t["state"] == "ready" and "piv" in t["applications"]], "PIV")
+
+    def test_a_new_key_from_empty_card_to_login(self):
+        card = self.begin("yubikey57", "--key", "aut=ed25519")
+        self.ready()
+        for algo, slot, ssh in (("nistp256", "9a", "ecdsa-sha2-nistp256"), ("rsa2048", "82", "ssh-rsa"), ("ed25519", "9e", "ssh-ed25519")):
+            with self.subTest(algo):
+                self.answers("pin 123456") if slot == "9a" else None
+                line = self.piv("generate", "--algorithm", algo, "--name", "Somebody", slot)
+                self.assertTrue(line.startswith(f"{ssh} "), line)
+                self.assertEqual(self.slot(f"piv-{slot}")["ssh"], " ".join(line.split()[:2]))
+        server = Sshd(self.bench)
+        server.authorize(self.slot("piv-9a")["ssh"])
+        self.assertEqual(server.login().stdout, "in\n")
+        uses = [r["use"] for r in self.agent.records() if r["verdict"] == "allowed"]
+        self.assertEqual(uses[:2], ["generate", "card-admin"])
+        self.assertFalse(card.state()["piv"]["managed"] or card.state()["piv"]["verified"])
+        text = self.piv("status")
+        for words in ("firmware   5.7.1", "PIN        3 tries left, still the default one", "piv-9a  nistp256", "PIN once, touch never, generated, certificate",
+                      "identity   proved"):
+            self.assertIn(words, text)
+
+    def test_certificate_that_openssl_verifies(self):
+        card = self.begin("yubikey57")
+        self.ready()
+        self.pinentry.always()
+        for algo in ("nistp384", "rsa3072", "ed25519"):
+            with self.subTest(algo):
+                self.piv("generate", "-a", algo, "--force", "--name", "Jörg", "9c")
+                der = bytes.fromhex(card.ask("object 5FC10A"))
+                at = der.index(b"\x30\x82") if b"\x30\x82" in der[:8] else der.index(b"\x30")
+                length = int.from_bytes(der[at + 2:at + 4], "big") + 4 if der[at + 1] == 0x82 else der[at + 2] + 3
+                pem = self.bench.home / "c.der"
+                pem.write_bytes(der[at:at + length])
+                self.bench.run("openssl", "x509", "-inform", "DER", "-in", pem, "-out", self.bench.home / "c.pem")
+                self.bench.run("openssl", "verify", "-check_ss_sig", "-CAfile", self.bench.home / "c.pem", self.bench.home / "c.pem")
+
+    def test_a_key_that_is_there_is_not_lost_by_chance(self):
+        card = self.begin("yubikey5", *AUTH)
+        before = self.slot("piv-9a")["fingerprint"]
+        self.piv("generate", "9a", status=1) if self.answers("confirm ok") is None else None
+        self.assertEqual(self.slot("piv-9a")["fingerprint"], before)
+        asked = len(self.pinentry.dialogs())
+        self.answers("confirm no")
+        self.assertIn("said no", self.piv("generate", "--force", "9a", status=1))
+        self.assertIn(f"Lost:    the key piv-9a, {before}", self.pinentry.dialogs()[asked]["desc"])
+        self.assertEqual(self.slot("piv-9a")["fingerprint"], before)
+        self.answers("confirm ok", "pin 123456")
+        self.piv("generate", "--force", "9a")
+        self.assertNotEqual(self.slot("piv-9a")["fingerprint"], before)
+        self.assertEqual(card.state()["piv"]["tries"][0], 3)
+
+    def test_policies_of_a_new_key(self):
+        card = self.begin("yubikey5")
+        self.ready()
+        card.do("touch-mode auto")
+        self.pinentry.always()
+        self.piv("generate", "--pin-policy", "always", "--touch-policy", "cached", "85")
+        held = self.slot("piv-85")["tokens"][0]
+        self.assertEqual((held["pin"], held["touch"]), ("always", "cached"))
+        self.assertIn("never, once or always", self.piv("generate", "--pin-policy", "sometimes", "86", status=2))
+        self.assertIn("latchkey token piv generate", self.piv("generate", "77", status=2))
+
+    def test_pin_puk_and_unblock(self):
+        card = self.begin("yubikey5", *AUTH)
+        self.ready()
+        self.answers("pin 123456", "pin 654321", "pin 654321")
+        self.piv("change-pin")
+        self.answers("pin 654321")
+        self.assertIsNotNone(self.sign())
+        self.answers("pin 12345678", "pin 87654321", "pin 87654321")
+        self.piv("change-puk")
+        self.agent.latchkey("lock")
+        for answer in ("pin 000000", "pin 000001", "confirm ok", "pin 000002"):
+            self.pinentry.answer(answer)
+        self.assertIsNone(self.sign())
+        self.assertEqual(card.state()["piv"]["tries"], [0, 3])
+        self.agent.stop()
+        self.agent = Agent(self.bench)
+        self.ready()
+        self.answers("pin 11111111", "pin 222222", "pin 222222", "pin 87654321", "pin 222222", "pin 222222")
+        self.piv("unblock")
+        self.assertEqual(card.state()["piv"]["tries"], [3, 3])
+        self.assertIn("Wrong PUK, 2 tries left", [d["error"] for d in self.pinentry.dialogs() if d.get("error")][-1])
+        self.answers("pin 222222")
+        self.assertIsNotNone(self.sign())
+
+    def test_management_key_that_was_changed(self):
+        for profile in ("yubikey5", "yubikey4"):
+            with self.subTest(profile):
+                card = self.begin(profile, name=profile)
+                self.ready()
+                card.do("management-key 0F1E2D3C4B5A69788796A5B4C3D2E1F00112233445566778")
+                asked = len(self.pinentry.dialogs())
+                self.answers("pin 0101010101010101010101010101010101010101010101FF", "pin 0F1E2D3C4B5A69788796A5B4C3D2E1F00112233445566778")
+                self.piv("generate", "--no-certificate", "9a")
+                dialogs = self.pinentry.dialogs()[asked:]
+                self.assertIn("Management key", dialogs[0]["desc"])
+                self.assertIn("Wrong management key", dialogs[1]["error"])
+                card.pull()
+                wait_until(lambda: not [t for t in self.agent.status()["tokens"] if t["state"] == "ready"], "gone")
+                card.process.kill()
+                card.process.wait()
+                self.agent.stop()
+                del self.agent
+
+    def test_import(self):
+        card = self.begin("yubikey57")
+        self.ready()
+        self.pinentry.always()
+        for kind, more, slot in (("EC", ("-pkeyopt", "ec_paramgen_curve:P-256"), "9a"), ("RSA", ("-pkeyopt", "rsa_keygen_bits:2048"), "83"),
+                                 ("ED25519", (), "84")):
+            with self.subTest(kind):
+                key = self.bench.home / f"{kind}.pem"
+                self.bench.run("openssl", "genpkey", "-algorithm", kind, *more, "-out", key)
+                self.piv("import", slot, key)
+                self.assertIsNotNone(self.sign(f"piv-{slot}"))
+        self.assertIn("84", " ".join(card.state()["piv"]["slots"]))
+        (self.bench.home / "x").write_text("no key")
+        self.assertIn("no private key", self.piv("import", "85", self.bench.home / "x", status=1))
+
+    def test_import_of_a_protected_file(self):
+        self.begin("yubikey57")
+        self.ready()
+        key = self.bench.home / "k.pem"
+        self.bench.run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-aes256", "-pass", "pass:quite secret",
+                       "-out", key)
+        self.answers("pin quite secret", "pin 123456")
+        self.piv("import", "9a", key)
+        self.assertIn("Passphrase of the key file", self.pinentry.dialogs()[0]["desc"])
+        self.assertIsNotNone(self.sign())
+
+    def test_delete(self):
+        for profile, gone in (("yubikey57", True), ("yubikey5", False)):
+            with self.subTest(profile):
+                card = self.begin(profile, *AUTH, "--piv-key", "9C=nistp256", name=profile)
+                fpr = self.slot("piv-9a")["fingerprint"]
+                asked = len(self.pinentry.dialogs())
+                self.answers("confirm ok")
+                said = self.piv("delete", "9a")
+                self.assertIn(fpr, self.pinentry.dialogs()[asked]["desc"])
+                self.assertEqual("9A" in card.state()["piv"]["slots"], not gone, said)
+                self.assertEqual("stays in this token" in said, not gone)
+                self.assertIn("9C", card.state()["piv"]["slots"])
+                card.pull()
+                wait_until(lambda: not [t for t in self.agent.status()["tokens"] if t["state"] == "ready"], "gone")
+                card.process.kill()
+                card.process.wait()
+                self.agent.stop()
+                del self.agent
+
+    def test_reset(self):
+        card = self.begin("yubikey5", "--key", "aut=ed25519", *AUTH, "--piv-key", "9E=nistp256", "--piv-pin", "777777")
+        self.slot("piv-9e")
+        self.answers("confirm no")
+        self.piv("reset", status=1)
+        self.assertEqual(card.state()["piv"]["tries"], [3, 3])
+        asked = len(self.pinentry.dialogs())
+        self.answers("confirm ok")
+        self.piv("reset")
+        told = self.pinentry.dialogs()[asked]["desc"]
+        self.assertEqual((told.count("Lost:"), "piv-9a" in told, "piv-9e" in told), (3, True, True))
+        self.assertEqual((card.state()["piv"]["slots"], card.state()["piv"]["tries"]), (["F9"], [3, 3]))
+        self.assertEqual(len(self.agent.keys()), 1, "OpenPGP's key is as it was")
+
+    def test_plain_card_cannot_be_reset(self):
+        card = self.begin("piv", *AUTH)
+        self.slot("piv-9a")
+        self.answers("confirm ok")
+        self.assertIn("cannot do that", self.piv("reset", status=1))
+        self.assertEqual(card.state()["piv"]["tries"], [3, 3])
+
+    def test_policy_decides(self):
+        self.bench.policy("Match use generate\n Access deny\nMatch all\n Touch none\n")
+        card = self.begin("yubikey5")
+        self.ready()
+        self.assertIn("Access deny", self.piv("generate", "9a", status=1))
+        self.assertEqual(card.state()["piv"]["slots"], ["F9"])
