@@ -1,8 +1,11 @@
 """PIV cards in a real pcscd: logins, signatures, PINs, touches, other programs, and OpenPGP on the same card."""
+import base64
+import socket
 import unittest
 
-from harness import Agent, AgentClient, Bench, Card, Pcscd, ScriptedPinentry, Sshd, wait_until
+from harness import Agent, AgentClient, Bench, Card, Gpg, Pcscd, ScriptedPinentry, Sshd, wait_until
 from harness.agentclient import s, sshsig
+from harness.assuan import Assuan, AssuanError
 
 FREE = "Match all\n Touch none\n"
 AUTH = ("--piv-key", "9A=nistp256")
@@ -35,7 +38,6 @@ class Case(unittest.TestCase):
         return wait_until(find, slot)
 
     def blob(self, slot):
-        import base64
         return base64.b64decode(self.slot(slot)["ssh"].split()[1])
 
     def sign(self, slot="piv-9a", flags=4):
@@ -595,3 +597,94 @@ class Manage(Case):
         self.ready()
         self.assertIn("Access deny", self.piv("generate", "9a", status=1))
         self.assertEqual(card.state()["piv"]["slots"], ["F9"])
+
+
+class WithGpg(unittest.TestCase):
+    """gpg knows keys by their grips, and scdaemon's clients by their places."""
+
+    def setUp(self):
+        self.bench = b = Bench()
+        self.addCleanup(b.close)
+        b.policy("Match all\n Touch none\n Access allow\n")
+        self.pcscd = Pcscd(b, ("Yubico YubiKey",))
+        self.gpg = Gpg(b, cards=True)
+
+    def connection(self):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(self.gpg.home / "S.gpg-agent"))
+        return Assuan(sock)
+
+    def start(self, *options):
+        card = Card(self.pcscd, "yubikey5", "--key", "sig=ed25519", *options)
+        a = self.connection() if (self.gpg.home / "S.gpg-agent").exists() else None
+        if a is None:
+            self.gpg.connect("GETINFO version")
+            a = self.connection()
+        self.addCleanup(a.close)
+        def keys():
+            a.ask("SCD KEYINFO --list")
+            found = {line.split()[4]: line.split()[1] for line in a.status if line.startswith("KEYINFO ")}
+            return found if [k for k in found if k.startswith("PIV.")] else None
+        return card, a, wait_until(keys, "PIV's keys")
+
+    def test_openpgp_key_in_a_piv_slot(self):
+        card, _, keys = self.start("--piv-key", "82=rsa2048")
+        (self.bench.home / "params").write_text(f"Key-Type: RSA\nKey-Grip: {keys['PIV.82']}\nKey-Usage: sign,encrypt\nName-Email: piv@x.test\n"
+                                                "%no-protection\n%commit\n")
+        self.gpg.pinentry.pin("123456")
+        self.gpg("--batch", "--gen-key", self.bench.home / "params", timeout=60)
+        out, box = self.bench.top / "sig", self.bench.top / "box"
+        self.gpg("--yes", "--detach-sign", "-u", "piv@x.test", "-o", out, "/etc/hostname", timeout=30)
+        self.assertIn("GOODSIG", self.gpg("--verify", out, "/etc/hostname").stderr)
+        self.gpg("--yes", "--trust-model=always", "--encrypt", "-r", "piv@x.test", "-o", box, "/etc/hostname")
+        self.assertEqual(self.gpg("--decrypt", box).stdout, open("/etc/hostname").read())
+        self.assertEqual(card.state()["piv"]["tries"][0], 3)
+        self.assertEqual(self.gpg.pinentry.wrong(), [])
+
+    def test_places_and_grips(self):
+        card, a, keys = self.start("--piv-key", "9A=nistp256", "--piv-key", "9C=rsa2048", "--piv-key", "9D=nistp256")
+        self.assertEqual({k for k in keys}, {"OPENPGP.1", "PIV.9A", "PIV.9C", "PIV.9D"})
+        a.ask("SCD KEYINFO --list=encr")
+        self.assertEqual([line.split()[4] for line in a.status if line.startswith("KEYINFO")], ["PIV.9D"])
+        self.assertEqual(a.ask("SCD READKEY PIV.9A"), a.ask(f"READKEY {keys['PIV.9A']}"))
+        a.ask("SCD READKEY --info-only PIV.9C")
+        self.assertIn(f"KEYPAIRINFO {keys['PIV.9C']} PIV.9C sa - rsa2048", a.status)
+        a.ask("SCD LEARN --force")
+        self.assertFalse([line for line in a.status if "PIV." in line], "OpenPGP's application is the selected one")
+        for command in ("SCD PKSIGN --hash=sha256 PIV.9A", f"SCD PKSIGN --hash=sha256 {keys['PIV.9C']}", "SCD PKAUTH PIV.9A"):
+            with self.subTest(command):
+                if card.state()["verifies"] == 0:
+                    self.gpg.pinentry.pin("123456")
+                a.ask("SCD SETDATA " + "11" * 32)
+                self.assertEqual(len(a.ask(command)), 256 if "9C" in command or keys["PIV.9C"] in command else 64)
+        with self.assertRaises(AssuanError):
+            a.ask("SCD PKSIGN --hash=sha256 PIV.9D")
+        with self.assertRaises(AssuanError):
+            a.ask("SCD GENKEY PIV.9A")
+        with self.assertRaises(AssuanError):
+            a.ask("SCD READCERT PIV.9A")
+
+    def test_key_agreement(self):
+        card, a, keys = self.start("--piv-key", "9D=nistp256")
+        sexp = a.ask(f"READKEY {keys['PIV.9D']}")
+        q = sexp[sexp.index(b"1:q65:") + 6:][:65]
+        spki = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + q
+        (self.bench.home / "q.der").write_bytes(spki)
+        own, mine = self.bench.home / "own.pem", self.bench.home / "own.der"
+        self.bench.run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", own)
+        self.bench.run("openssl", "pkey", "-in", own, "-pubout", "-outform", "DER", "-out", mine)
+        self.bench.run("openssl", "pkey", "-pubin", "-inform", "DER", "-in", self.bench.home / "q.der", "-out", self.bench.home / "q.pem")
+        self.bench.run("openssl", "pkeyutl", "-derive", "-inkey", own, "-peerkey", self.bench.home / "q.pem", "-out", self.bench.home / "x")
+        self.gpg.pinentry.pin("123456")
+        a.ask(f"SETKEY {keys['PIV.9D']}")
+        point = mine.read_bytes()[-65:]
+        got = a.ask("PKDECRYPT", CIPHERTEXT=b"(7:enc-val(4:ecdh(1:s1:x)(1:e65:" + point + b")))")
+        self.assertIn((self.bench.home / "x").read_bytes(), got)
+
+    def test_bare_hash_is_raw(self):
+        """The built-in policy lets nobody have an ssh key sign what nobody knows."""
+        self.bench.policy("Match token piv\n Touch none\n")
+        _, a, keys = self.start("--piv-key", "9A=nistp256")
+        a.ask("SCD SETDATA " + "11" * 32)
+        with self.assertRaises(AssuanError):
+            a.ask("SCD PKSIGN --hash=sha256 PIV.9A")
