@@ -3,6 +3,7 @@
  * A PIN must not meet another application, and another program may select one without any sign of it in PC/SC: SELECT comes before
  * VERIFY in each transaction. */
 #include "devices/card_work.h"
+#include "devices/late_notice.h"
 #include "devices/piv.h"
 
 #include <string.h>
@@ -12,6 +13,7 @@
 #define MAX_ROUNDS               8
 /* No refusal takes so long, and no signature but for the slowest of RSA: the card waited for a finger. */
 #define WAITED_MS 2000
+#define NOTICE_MS 600
 
 gpg_error_t piv_new(const struct card *card, const struct card_place *place, struct piv **out)
 {
@@ -131,19 +133,30 @@ static bool state_differs(unsigned sw)
            sw == 0x6a88 || sw == 0x6b00 || sw == 0x6985 || sw == 0x6f00;
 }
 
+/* A button, and no word on whether it is wanted. */
+static bool may_want_touch(const struct work *w)
+{
+    return w->touch == PIV_TOUCH_DEFAULT && w->p->version[0] >= 4 && !w->p->place.contactless;
+}
+
 /* Sends the command; a touch is waited for within it. */
 static gpg_error_t run_command(struct work *w, unsigned *sw)
 {
     const struct driver_io *io = w->op->io;
     int64_t since = card_now_ms();
+    struct late_notice late;
     gpg_error_t err;
 
     buf_reset(&w->answer);
     if (touch_enforced(w))
         io->touch(io->arg, true);
+    else if (may_want_touch(w))
+        late_notice_begin(&late, io, NOTICE_MS);
     err = piv_send(w->p, &w->apdu, &w->answer, sw);
     if (touch_enforced(w))
         io->touch(io->arg, false);
+    else if (may_want_touch(w))
+        late_notice_end(&late);
     w->took_ms = card_now_ms() - since;
     if (w->pin == PIV_PIN_ALWAYS)
         w->p->verified = false; /* used up, whatever came of it */

@@ -1,5 +1,6 @@
 """PIV cards in a real pcscd: logins, signatures, PINs, touches, other programs, and OpenPGP on the same card."""
 import base64
+import glob
 import socket
 import unittest
 
@@ -232,6 +233,7 @@ class Touch(Case):
         for answer in ("confirm ok", "pin 123456"):
             self.pinentry.answer(answer)
         c = self.sign_later()
+        wait_until(lambda: any(t["waiting_for_touch"] for t in self.agent.status()["tokens"]), "the person is told")
         card.touch()
         self.assertEqual(c.recv()[0], 14)
         self.assertEqual(self.agent.last()["presence"], "dialog")
@@ -309,6 +311,26 @@ p.SCardDisconnect(card, ctypes.c_ulong(0))
         self.assertEqual(len(self.pinentry.dialogs()), asked)
         self.assertEqual(card.state()["wrong_applet_pins"], 0)
         self.assertEqual((card.state()["piv"]["tries"][0], card.state()["tries"][0]), (3, 3))
+
+    def test_opensc_uses_the_card_in_between(self):
+        """Its PKCS#11 module sees the key by the certificate that we made, and signs with it; each keeps its own counsel."""
+        card = self.begin("yubikey5")
+        wait_until(lambda: self.agent.token("yubikey") and "piv" in self.agent.token("yubikey")["applications"], "PIV")
+        self.pinentry.always()
+        self.agent.latchkey("token", "piv", "generate", "--name", "Somebody", "9a")
+        self.assertIsNotNone(self.sign())
+        asked = len(self.pinentry.dialogs())
+        module = next(iter(glob.glob("/usr/lib/*/opensc-pkcs11.so") + glob.glob("/usr/lib/opensc-pkcs11.so")))
+        tool = ("pkcs11-tool", "--module", module, "--login", "--pin", "123456")
+        for _ in range(2):
+            out = self.bench.run(*tool, "--list-objects").stdout
+            self.assertIn("EC_POINT", out)
+            (self.bench.home / "hash").write_bytes(b"\x11" * 32)
+            self.bench.run(*tool, "--sign", "--mechanism", "ECDSA", "--id", "01", "-i", self.bench.home / "hash", "-o", self.bench.home / "sig")
+            self.assertEqual((self.bench.home / "sig").stat().st_size, 64)
+            self.assertIsNotNone(self.sign())
+        self.assertEqual(len(self.pinentry.dialogs()), asked, "nobody is asked again")
+        self.assertEqual(card.state()["piv"]["tries"][0], 3)
 
     def test_certificate_without_its_key(self):
         self.begin("piv", "--piv-key", "9A=nistp256,nokey")
