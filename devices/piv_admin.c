@@ -93,7 +93,7 @@ static gpg_error_t mutual(struct piv_admin *a, size_t i, gcry_cipher_hd_t h)
 {
     static const uint8_t ask[] = {0x80, 0x00};
     size_t n = ciphers[i].block;
-    uint8_t witness[MAX_BLOCK], challenge[MAX_BLOCK], expected[MAX_BLOCK];
+    uint8_t witness[MAX_BLOCK] = {0}, challenge[MAX_BLOCK] = {0}, expected[MAX_BLOCK] = {0};
     struct buf answer = BUF_INIT, body = BUF_INIT;
     struct rd r;
     unsigned sw = 0;

@@ -126,39 +126,42 @@ gpg_error_t piv_certificate_key(struct rd der, bool ecdh, struct key **out)
     return err;
 }
 
+static gpg_error_t find_policies(ksba_cert_t cert, size_t *at, size_t *n)
+{
+    const char *oid;
+    int critical;
+
+    for (int i = 0;; i++) {
+        if (ksba_cert_get_extension(cert, i, &oid, &critical, at, n) != 0)
+            return gpg_error(GPG_ERR_NO_DATA);
+        if (strcmp(oid, policies_oid) == 0)
+            return 0;
+    }
+}
+
 gpg_error_t piv_attested_policies(struct rd der, uint8_t *pin, uint8_t *touch)
 {
+    struct rd image = rd_of(NULL, 0), skipped, value = rd_of(NULL, 0);
     ksba_cert_t cert = NULL;
+    size_t at = 0, n = 0;
     gpg_error_t err = parse(der, &cert);
 
     if (err != 0)
         return err;
-    for (int i = 0;; i++) {
-        const char *oid;
-        int critical;
-        size_t at, n;
-        const unsigned char *image;
-
-        err = ksba_cert_get_extension(cert, i, &oid, &critical, &at, &n);
-        if (err != 0) {
-            err = gpg_error(GPG_ERR_NO_DATA);
-            break;
-        }
-        if (strcmp(oid, policies_oid) != 0)
-            continue;
-        image = ksba_cert_get_image(cert, NULL);
-        /* two bare octets, no DER; but some firmware wraps them */
-        if (n == 4 && image[at] == 0x04 && image[at + 1] == 2) {
-            at += 2;
-            n -= 2;
-        }
-        if (n != 2) {
-            err = gpg_error(GPG_ERR_NO_DATA);
-            break;
-        }
-        *pin = image[at] <= PIV_PIN_MATCH_ALWAYS ? image[at] : 0;
-        *touch = image[at + 1] <= PIV_TOUCH_CACHED ? image[at + 1] : 0;
-        break;
+    image.p = ksba_cert_get_image(cert, &image.n);
+    err = find_policies(cert, &at, &n);
+    /* What libksba could not parse to the end has no image. */
+    if (err == 0 && (image.p == NULL || rd_bytes(&image, at, &skipped) != 0 ||
+                     rd_bytes(&image, n, &value) != 0))
+        err = gpg_error(GPG_ERR_NO_DATA);
+    /* two bare octets, no DER; but some firmware wraps them */
+    if (err == 0 && value.n == 4 && value.p[0] == 0x04 && value.p[1] == 2)
+        value = rd_of(value.p + 2, 2);
+    if (err == 0 && value.n != 2)
+        err = gpg_error(GPG_ERR_NO_DATA);
+    if (err == 0) {
+        *pin = value.p[0] <= PIV_PIN_MATCH_ALWAYS ? value.p[0] : 0;
+        *touch = value.p[1] <= PIV_TOUCH_CACHED ? value.p[1] : 0;
     }
     ksba_cert_release(cert);
     return err;
