@@ -312,6 +312,16 @@ p.SCardDisconnect(card, ctypes.c_ulong(0))
         self.assertEqual(card.state()["wrong_applet_pins"], 0)
         self.assertEqual((card.state()["piv"]["tries"][0], card.state()["tries"][0]), (3, 3))
 
+    def test_locked_and_unlocked_by_its_pin(self):
+        self.begin("yubikey5", *AUTH, "--piv-key", "9E=nistp256")
+        self.pinentry.always()
+        self.assertIsNotNone(self.sign())
+        self.agent.latchkey("lock")
+        asked = len(self.pinentry.dialogs())
+        self.agent.latchkey("unlock")
+        self.assertEqual(self.agent.lock_state(), "open")
+        self.assertEqual([d["kind"] for d in self.pinentry.dialogs()[asked:]], ["pin"], "9E, which asks for nothing, proves nothing here")
+
     def test_opensc_uses_the_card_in_between(self):
         """Its PKCS#11 module sees the key by the certificate that we made, and signs with it; each keeps its own counsel."""
         card = self.begin("yubikey5")
@@ -416,6 +426,20 @@ class Memory(Case):
         wait_until(lambda: not [t for t in self.agent.status()["tokens"] if "not the card" in t["state"]], "gone")
         other.insert()
         self.assertIsNotNone(self.sign(), "its owner said that it is another one")
+
+    def test_key_that_was_not_read_yet_signs(self):
+        """ssh may know it from a file, and ask for it before anybody has listed it."""
+        self.pinentry.always()
+        self.begin("yubikey5", "--key", "aut=ed25519", *AUTH, "--seed", "3")
+        blob = self.blob("piv-9a")
+        self.agent.stop()
+        for f in (self.bench.home / ".local/state/latchkey/tokens").iterdir():
+            f.unlink()
+        self.agent = Agent(self.bench)
+        self.agent.wait_token("yubikey")
+        c = AgentClient(self.agent.ssh)
+        self.assertIsNotNone(c.sign(blob, sshsig("file")))
+        c.close()
 
     def test_keys_that_come_late_are_waited_for_the_next_time(self):
         self.pinentry.always()
