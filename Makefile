@@ -20,8 +20,8 @@ mandir     := $(PREFIX)/share/man
 # --- dependencies ----------------------------------------------------------------------------------------------
 PKGS_proto   := gpg-error libgcrypt libcrypto libassuan
 PKGS_agent   := gpg-error libgcrypt libassuan libudev libsystemd jansson libcrypto
-PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1 libfido2
-PKGS_tests   := check libcrypto libssh libcbor
+PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1 libfido2 ksba zlib
+PKGS_tests   := check libcrypto libssh libcbor zlib
 PKGS_all     := $(sort $(PKGS_proto) $(PKGS_agent) $(PKGS_devices) $(PKGS_tests))
 
 # What needs no compiled program must not trip over a missing library.

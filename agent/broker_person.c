@@ -145,6 +145,13 @@ static const struct pin_name *name_pin(const char *ref)
         {"83", "Admin PIN", "Admin PIN", "admin PIN",
          "blocks it for good: then only a factory reset helps, which ends all keys"},
         {"rc", "Reset Code", "Reset code", "reset code", "blocks it"},
+        {"piv", "PIV PIN", "PIV PIN", "PIV PIN", "blocks it: then the PUK is needed"},
+        {"piv-puk", "PUK", "PUK", "PUK",
+         "blocks it: a blocked PIN is then lost until a PIV reset, which ends its keys"},
+        {"piv-mgm", "Management key", "Management key (hexadecimal)", "management key",
+         "is refused"},
+        {"file", "Passphrase", "Passphrase of the key file, for", "passphrase", "is refused"},
+        {"global", "PIN", "PIN", "PIN", "blocks it"},
         {"", "PIN", "PIN", "PIN", "blocks it"},
     };
     const struct pin_name *n = names;

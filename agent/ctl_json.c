@@ -79,6 +79,20 @@ static size_t keys_on(const struct keyring_snapshot *s, const struct token *t)
     return n;
 }
 
+static json_t *applications_json(const char *apps)
+{
+    json_t *j = json_array();
+
+    while (apps != NULL && *apps != '\0') {
+        size_t n = strcspn(apps, ",");
+
+        if (n > 0)
+            json_array_append_new(j, json_stringn(apps, n));
+        apps += n + (apps[n] == ',');
+    }
+    return j;
+}
+
 static json_t *token_json(const struct hotplug_entry *e, const struct keyring_snapshot *s)
 {
     const struct token_info *i = e->token != NULL ? token_info_get(e->token) : NULL;
@@ -93,6 +107,7 @@ static json_t *token_json(const struct hotplug_entry *e, const struct keyring_sn
     json_object_set_new(j, "label", text_or_null(i != NULL ? i->label : NULL));
     json_object_set_new(j, "version", text_or_null(i != NULL ? i->version : NULL));
     json_object_set_new(j, "reader", text_or_null(i != NULL ? i->reader : NULL));
+    json_object_set_new(j, "applications", applications_json(i != NULL ? i->apps : NULL));
     json_object_set_new(j, "contactless", json_boolean(i != NULL && i->contactless));
     for (size_t k = 0; i != NULL && k < 3; k++)
         json_array_append_new(tries, i->tries[k] >= 0 ? json_integer(i->tries[k]) : json_null());

@@ -5,6 +5,7 @@
 #include "agent/ctl_explain.h"
 #include "agent/ctl_json.h"
 #include "agent/ctl_object.h"
+#include "agent/ctl_token.h"
 #include "agent/grants.h"
 #include "agent/lock.h"
 #include "agent/policy_watch.h"
@@ -257,6 +258,18 @@ out:
     return answer_result(ctx, err, &r);
 }
 
+static gpg_error_t cmd_token(assuan_context_t ctx, char *line)
+{
+    struct session *s = session_of(ctx);
+    char *copy = gpgrt_strdup(line),
+         *text = NULL; /* what the token asks the client needs the line's place */
+    gpg_error_t err =
+        copy != NULL ? ctl_token(ctx, s->a, &s->origin, copy, &text) : gpg_error_from_syserror();
+
+    gpgrt_free(copy);
+    return err != 0 ? failed(ctx, err, text) : 0;
+}
+
 static gpg_error_t cmd_getinfo(assuan_context_t ctx, char *line)
 {
     char text[32];
@@ -311,6 +324,7 @@ static const struct {
     {"STATUS", cmd_status},   {"KEYS", cmd_keys},     {"LOCK", cmd_lock},
     {"UNLOCK", cmd_unlock},   {"RELOAD", cmd_reload}, {"POLICY", cmd_policy},
     {"GETINFO", cmd_getinfo}, {"SIGN", cmd_sign},     {"CERTIFICATE", cmd_certificate},
+    {"TOKEN", cmd_token},
 };
 
 static gpg_error_t before_command(assuan_context_t ctx, const char *name)

@@ -1,6 +1,7 @@
 /* Cards that change while they stay where they are, and how gpg is told of changes. */
 #include "agent/gpg_agent.h"
 #include "agent/hotplug_slots.h"
+#include "agent/token_memory.h"
 
 void slots_count(struct hotplug *h)
 {
@@ -10,8 +11,14 @@ void slots_count(struct hotplug *h)
 
 gpg_error_t hotplug_relearn(struct hotplug *h, struct token *t)
 {
+    const struct token_info *info;
     gpg_error_t err = token_learn(t, LEARN_REFRESH);
 
+    /* It was changed through us, by its owner's consent. */
+    info = err == 0 ? token_info_get(t) : NULL;
+    if (info != NULL && info->apps != NULL)
+        token_memory_note(info);
+    token_info_put(info);
     if (err == 0)
         err = keyring_set_token(h->a->keyring, t);
     if (err != 0) {

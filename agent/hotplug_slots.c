@@ -4,6 +4,7 @@
 #include "agent/grants.h"
 #include "agent/keyring.h"
 #include "agent/lock.h"
+#include "agent/token_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -480,6 +481,25 @@ bool slots_rest_open(struct hotplug *h)
     return false;
 }
 
+/* A card that was here before has to be the same one: before anybody types a PIN for it. */
+static bool is_wrong_card(struct hotplug *h, struct slot *s, const struct token_info *info)
+{
+    char *why;
+
+    if (info->more || token_memory_check(info) == 0)
+        return false;
+    why = gpgrt_bsprintf(
+        "it calls itself %s, and is not the card that did so before: it does not prove "
+        "the same card authentication key (PIV slot 9E). Nothing was entrusted to it. If "
+        "you changed that key: latchkey token forget %s",
+        info->name, info->name);
+    gpgrt_log_error("%s: %s\n", s->reader, why != NULL ? why : "wrong card");
+    set_problem(h, s, why != NULL ? why : "wrong card");
+    slot_drop_token(h, s);
+    gpgrt_free(why);
+    return true;
+}
+
 void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
 {
     struct slot *s = find_token(h, t);
@@ -492,8 +512,19 @@ void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
         return;
     }
     info = err == 0 ? token_info_get(t) : NULL;
-    /* gpg makes keys on a card that has none yet */
-    if (info != NULL && (info->key_lines[0] != NULL || info->aid != NULL)) {
+    if (info != NULL && info->more && s->state == SLOT_STARTING &&
+        token_memory_wants_all(info->name) && start_learning(h, t, LEARN_ALL) == 0) {
+        token_info_put(info);
+        return;
+    }
+    if (info != NULL && is_wrong_card(h, s, info)) {
+        token_info_put(info);
+        return;
+    }
+    if (info != NULL && !info->more)
+        token_memory_note(info);
+    /* keys can be made on a card that has none yet */
+    if (info != NULL && (info->key_lines[0] != NULL || info->apps != NULL)) {
         slot_ready(h, s, info);
     } else if (info != NULL || hopeless(err)) {
         set_problem(h, s, info != NULL ? "no keys on it" : "no application that latchkey knows");

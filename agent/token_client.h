@@ -20,6 +20,7 @@ struct token_info {
     char *label;  /* for people: "YubiKey 5417533" */
     char *version;
     char *aid;    /* of an OpenPGP card, 32 hex digits: what gpg calls its serial number; NULL */
+    char *apps;   /* what the card holds: "openpgp", "piv", with commas; NULL: not told */
     char *reader; /* PC/SC reader name, NULL else */
     int bus, dev; /* USB bus and device, -1: not known */
     bool contactless;

@@ -133,6 +133,7 @@ void token_info_clear(struct token_info *i)
     gpgrt_free(i->label);
     gpgrt_free(i->version);
     gpgrt_free(i->aid);
+    gpgrt_free(i->apps);
     gpgrt_free(i->reader);
     for (size_t n = 0; i->key_lines != NULL && i->key_lines[n] != NULL; n++)
         gpgrt_free(i->key_lines[n]);
@@ -151,6 +152,7 @@ gpg_error_t token_line_parse(const char *line, struct token_info *out)
         (err = get_text(line, "label", &i.label)) != 0 ||
         (err = get_text(line, "version", &i.version)) != 0 ||
         (err = get_text(line, "aid", &i.aid)) != 0 ||
+        (err = get_text(line, "apps", &i.apps)) != 0 ||
         (err = get_text(line, "reader", &i.reader)) != 0 ||
         (err = get_bus(line, &i.bus, &i.dev)) != 0 ||
         (err = get_flag(line, "contactless", &i.contactless)) != 0 ||

@@ -73,7 +73,10 @@ struct driver {
     void (*delete_all)(void *state);
     /* Loads what ARGUMENT names and logs in with PIN (may be empty), which came before anybody asked. */
     gpg_error_t (*load)(void *state, struct driver_op *op, struct rd pin);
-    const struct driver_verb *verbs; /* ended by one without name; NULL: none */
+    const struct driver_verb *verbs;      /* ended by one without name; NULL: none */
+    const struct driver_verb *more_verbs; /* the same, of another part of the state */
+    /* The state of the part that V is about, in *PART; NULL: it has no parts. GPG_ERR_NOT_SUPPORTED: this token has no such part. */
+    gpg_error_t (*part)(void *state, const struct driver_verb *v, void **part);
 };
 
 /* NULL-ended table of all drivers: main.c. */

@@ -11,7 +11,7 @@
  *                         "tokens": [{"name","kind","serial","label","version","reader","state","contactless",
  *                                     "tries":[a,b,c],"counter","queue":n,"waiting_for_touch":bool,"draining":bool,
  *                                     "verified_before":bool,
- *                                     "keys":n}] , "audit": path|null,
+ *                                     "applications": ["openpgp","piv"..],"keys":n}] , "audit": path|null,
  *                         "certificates_left_out": [{"file","problem"}] }
  *   KEYS                [{ "type","bits","curve"|null,"fingerprint","keygrip","openpgp_fingerprint"|null,
  *                          "openpgp_created"|null,"comment","ssh": "type base64"|null,"certificate": bool,
@@ -29,6 +29,9 @@
  *   SIGN [key=K] [text=1]   K as agent/signing_key.h takes it. INQUIRE OBJECT gets the bytes (any length up to
  *                       CTL_MAX_OBJECT); data lines: the packet; before it: S SIGNED fpr=HEX40 pubkey-algo=N hash-algo=N
  *                       created=UNIX
+ *   TOKEN token=NAME verb=VERB [key=SLOT] FIELDS   one of the verbs of agent/ctl_token_verbs.c, with its fields of token_protocol.h, on
+ *                       the token that STATUS calls NAME; asked for as the policy has it. INQUIRE VALUE where the token wants
+ *                       one; its status lines and data
  *   CERTIFICATE [key=K] uid=U   data lines: OpenPGP public key block, binary
  * Fields are written as in token_protocol.h (field_get). Failures: ERR code and, before it where there is one, a line
  * "S ERROR_TEXT text=..." for people. */

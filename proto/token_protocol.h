@@ -73,6 +73,18 @@
  *   RESET                   factory reset: all keys go
  *   APDU [select=HEX] hex=HEX [atr=1]     SELECT and GET DATA only; answer: data and status word
  *   RANDOM n=N
+ * Of their PIV application (key ids piv-9a, piv-9c, piv-9d, piv-9e, piv-82 .. piv-95; all forget what was verified):
+ *   PIVSTATUS               S PIV [version=V] [serial=N] [guid=HEX] [pin-tries=N pin-total=N pin-default=0|1] [puk-..] [management-default=..]
+ *                           [proves=1: 9E answers a challenge], then S PIVSLOT id=ID [algo=A fpr=F pin=P touch=T origin=generated|imported]
+ *                           [certificate=1] for each slot with anything in it
+ *   PIVCHANGEPIN ref=pin|puk          PIVUNBLOCK: a new PIN by the PUK. Old and new ones by INQUIRE PIN
+ *   PIVGENERATE key=ID [algo=A] [pin-policy=never|once|always] [touch-policy=never|always|cached] [force=1]
+ *                           answer: canonical public-key. GPG_ERR_EEXIST. The certificate that was there goes
+ *   PIVCERTIFICATE key=ID [name=CN] [days=N]   a self-signed one is stored; answer: DER
+ *   PIVIMPORT key=ID [pin-policy=..] [touch-policy=..] [force=1]       INQUIRE VALUE: a private key, PEM
+ *   PIVDELETE key=ID        key and certificate; S PIVKEPT key=1 where the card can delete no key, and only the certificate went
+ *   PIVRESET                the PIV application as it left the factory (Yubico's command)
+ 
  *
  * Arguments:
  *   job      the command's number on its channel, with every verb: for cancelling
@@ -93,17 +105,19 @@
  *                           must have been warned; error=wrong: the previous one in this request was refused.
  *                           low: the number is not known, but a wrong one was given since the last right one. label:
  *                           which token, where one process serves several. new: one to be set (typed twice). ref: 81, 82 user
- *                           PIN, 83 admin PIN, rc reset code, user (PKCS#11).
+ *                           PIN, 83 admin PIN, rc reset code, user (PKCS#11), piv and
+ *                           piv-puk, global (the card's own for all its applications), piv-mgm PIV management key in hex, file
+ *                           passphrase of a key file.
  *   PASSPHRASE key=G why=use|old|import|export|new try=N tries=N [error=bad]
  *                           of the key store. why=new: one to protect with, which the broker has had repeated and found good;
  *                           an empty one: no protection. why=export: to protect what leaves an unprotected key.
  *   others                  named with their verbs
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
- *         [tries=A/B/C] [counter=N] [aid=HEX] [more=1] [factory=..] [soft=1: keys in software, whatever the kind]
+ *         [tries=A/B/C] [counter=N] [aid=HEX] [apps=openpgp,piv..] [more=1] [factory=..] [soft=1: keys in software, whatever the kind]
  *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
- *       [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1]
+ *       [proved=1: it just answered a challenge, so that it is no copy of a public key] [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
  *         before each use (forced signature PIN); "once": until reset; "none": no PIN. sk: a
  *         security key for that application; pub is the key on its curve. ssh: a key of gpg's that its owner offers to ssh,
@@ -156,6 +170,16 @@
 #define TOKEN_VERB_RESET     "RESET"
 #define TOKEN_VERB_APDU      "APDU"
 #define TOKEN_VERB_RANDOM    "RANDOM"
+
+#define TOKEN_VERB_PIV_STATUS      "PIVSTATUS"
+#define TOKEN_VERB_PIV_CHANGE_PIN  "PIVCHANGEPIN"
+#define TOKEN_VERB_PIV_UNBLOCK     "PIVUNBLOCK"
+#define TOKEN_VERB_PIV_RESET       "PIVRESET"
+#define TOKEN_VERB_PIV_GENERATE    "PIVGENERATE"
+#define TOKEN_VERB_PIV_CERTIFICATE "PIVCERTIFICATE"
+#define TOKEN_VERB_PIV_IMPORT      "PIVIMPORT"
+#define TOKEN_VERB_PIV_DELETE      "PIVDELETE"
+
 /* Status lines of theirs. */
 #define TOKEN_STATUS_STORED "STORED"
 #define TOKEN_STATUS_NONCE  "NONCE"

@@ -20,7 +20,7 @@ struct command {
 };
 
 extern const struct command cmd_status, cmd_keys, cmd_lock, cmd_unlock, cmd_reload, cmd_policy,
-    cmd_policy_check, cmd_policy_show, cmd_policy_explain, cmd_log;
+    cmd_policy_check, cmd_policy_show, cmd_policy_explain, cmd_log, cmd_token;
 extern const struct command *const commands[]; /* NULL-ended */
 
 void cli_usage(const struct command *c, FILE *f);

@@ -5,8 +5,9 @@
 #include <signal.h>
 #include <string.h>
 
-const struct command *const commands[] = {&cmd_status, &cmd_keys,   &cmd_lock, &cmd_unlock,
-                                          &cmd_policy, &cmd_reload, &cmd_log,  NULL};
+const struct command *const commands[] = {&cmd_status, &cmd_keys,   &cmd_lock,
+                                          &cmd_unlock, &cmd_policy, &cmd_reload,
+                                          &cmd_log,    &cmd_token,  NULL};
 
 static void usage(FILE *f)
 {
@@ -88,7 +89,7 @@ static int run_command(const struct command *c, int argc, char **argv)
         return EXIT_USAGE;
     }
     sub = find(c->sub, argv[1]);
-    return sub != NULL ? sub->run(sub, argc - 1, argv + 1) : unknown(c->sub, c->name, argv[1]);
+    return sub != NULL ? run_command(sub, argc - 1, argv + 1) : unknown(c->sub, c->name, argv[1]);
 }
 
 static int dispatch(int argc, char **argv)

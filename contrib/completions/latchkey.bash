@@ -7,10 +7,21 @@ _latchkey_keys()
     [ "$1" = tokens ] && latchkey status 2>/dev/null | awk 'in_tokens && /^  [^ ]/ { print $1 } /^tokens/ { in_tokens = 1 }'
 }
 
+_latchkey_tokens()
+{
+    latchkey token list 2>/dev/null | awk '{ print $1 }'
+}
+
 _latchkey_options()
 {
     case $1 in
-    status) echo "--json --help" ;;
+    "token piv generate")
+        echo "--token --algorithm --pin-policy --touch-policy --name --days --force --no-certificate --help"
+        ;;
+    "token piv import") echo "--token --pin-policy --touch-policy --name --days --force --no-certificate --help" ;;
+    "token piv certificate") echo "--token --name --days --help" ;;
+    "token piv "*) echo "--token --help" ;;
+    status | "token list") echo "--json --help" ;;
     keys) echo "--json --ssh --fingerprint --openpgp --output --help" ;;
     log) echo "--follow --lines --json --help" ;;
     "policy explain") echo "--host --user --key --use --client --forwarded --unbound --last --help" ;;
@@ -21,7 +32,8 @@ _latchkey_options()
 _latchkey()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words=
-    local first="status keys lock unlock policy reload log help --help --version"
+    local slots="9a 9c 9d 9e 82 83 84 85 86 87 88 89 8a 8b 8c 8d 8e 8f 90 91 92 93 94 95"
+    local first="status keys lock unlock policy reload log token help --help --version"
 
     if [ "$cur" = ":" ] || [ "$prev" = ":" ]; then
         return # bash splits words at ":"; there is nothing of ours behind one
@@ -30,7 +42,8 @@ _latchkey()
         mapfile -t COMPREPLY < <(compgen -W "$first" -- "$cur")
         return
     fi
-    [ "$command" = policy ] && [ "$COMP_CWORD" -gt 2 ] && command="policy ${COMP_WORDS[2]}"
+    case $command in policy | token) [ "$COMP_CWORD" -gt 2 ] && command="$command ${COMP_WORDS[2]}" ;; esac
+    [ "$command" = "token piv" ] && [ "$COMP_CWORD" -gt 3 ] && command="token piv ${COMP_WORDS[3]}"
     case $command:$prev in
     keys:--output | keys:-o)
         compopt -o filenames
@@ -64,7 +77,36 @@ _latchkey()
         ;;
     policy:*) words="check show explain --help" ;;
     "help:policy" | "help policy:"*) words="check show explain" ;;
-    help:help) words="status keys lock unlock policy reload log" ;;
+    help:help) words="status keys lock unlock policy reload log token" ;;
+    token:*) words="list piv forget --help" ;;
+    "token forget":*)
+        words=$(_latchkey_options "$command")
+        case $cur in -*) ;; *) words="$words $(_latchkey_tokens)" ;; esac
+        ;;
+    "token piv":*) words="status generate certificate import delete change-pin change-puk unblock reset --help" ;;
+    "token piv "*:--token | "token piv "*:-t) words=$(_latchkey_tokens) ;;
+    "token piv "*:--algorithm | "token piv "*:-a) words="nistp256 nistp384 rsa2048 rsa3072 rsa4096 ed25519 x25519" ;;
+    "token piv "*:--pin-policy | "token piv "*:-p) words="never once always" ;;
+    "token piv "*:--touch-policy | "token piv "*:-T) words="never always cached" ;;
+    "token piv generate":* | "token piv certificate":* | "token piv delete":*)
+        words=$(_latchkey_options "$command")
+        case $cur in -*) ;; *) words="$words $slots" ;; esac
+        ;;
+    "token piv import":*)
+        words=$(_latchkey_options "$command")
+        case $cur in
+        -*) ;;
+        *)
+            if [ "$prev" = import ]; then
+                words="$words $slots"
+            else
+                compopt -o filenames
+                mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+                return
+            fi
+            ;;
+        esac
+        ;;
     keys:*)
         words=$(_latchkey_options keys)
         case $cur in -*) ;; *) words="$words $(_latchkey_keys tokens)" ;; esac

@@ -1,5 +1,5 @@
 # fish completion for latchkey; latchkey-agent and latchkey-gpg have files of their own that load this one
-set -l commands status keys lock unlock policy reload log help
+set -l commands status keys lock unlock policy reload log token help
 set -l subcommands check show explain
 
 function __latchkey_keys
@@ -20,6 +20,7 @@ complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a unlock -d
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a policy -d "check, show or explain the policy"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a reload -d "read the policy again"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a log -d "show the audit log"
+complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a token -d "list and manage tokens"
 complete -c latchkey -n "not __fish_seen_subcommand_from $commands" -a help -d "tell about a command"
 complete -c latchkey -n "__fish_seen_subcommand_from help" -a "$commands"
 
@@ -45,6 +46,29 @@ complete -c latchkey -n "__fish_seen_subcommand_from explain" -s k -l key -x -a 
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s s -l use -x -a "ssh-auth sshsig sshsig:git ssh-ca sudo host-key key-test git-commit git-tag openpgp-sign decrypt export import generate delete card-admin raw" -d "what is asked for"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s c -l client -r -F -d "the asking program"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s f -l forwarded -d "over a forwarded agent"
+
+set -l managing list forget piv
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing" -a list -d "tokens and what they can do"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing" -a piv -d "manage the PIV application of a token"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing" -a forget -d "forget what is remembered of a token"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from forget" -a "(__latchkey_tokens)" -d token
+complete -c latchkey -n "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from list" -s j -l json -d "as JSON"
+
+set -l piv status generate certificate import delete change-pin change-puk unblock reset
+set -l in_piv "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from piv"
+complete -c latchkey -n "$in_piv; and not __fish_seen_subcommand_from $piv" -a "$piv"
+complete -c latchkey -n "$in_piv" -s t -l token -x -a "(__latchkey_tokens)" -d "which token"
+set -l making "$in_piv; and __fish_seen_subcommand_from generate import"
+set -l certifying "$in_piv; and __fish_seen_subcommand_from generate import certificate"
+complete -c latchkey -n "$in_piv; and __fish_seen_subcommand_from generate import certificate delete" -a "9a 9c 9d 9e" -d slot
+complete -c latchkey -n "$in_piv; and __fish_seen_subcommand_from import" -F
+complete -c latchkey -n "$in_piv; and __fish_seen_subcommand_from generate" -s a -l algorithm -x -a "nistp256 nistp384 rsa2048 rsa3072 rsa4096 ed25519 x25519" -d "kind of key"
+complete -c latchkey -n "$making" -s p -l pin-policy -x -a "never once always" -d "when the PIN is wanted"
+complete -c latchkey -n "$making" -s T -l touch-policy -x -a "never always cached" -d "when a touch is wanted"
+complete -c latchkey -n "$making" -s f -l force -d "where a key is, too"
+complete -c latchkey -n "$making" -s N -l no-certificate -d "make none"
+complete -c latchkey -n "$certifying" -s n -l name -x -d "common name of the certificate"
+complete -c latchkey -n "$certifying" -s d -l days -x -d "days that it is valid"
 
 complete -c latchkey-agent -s a -r -F -d "listen there"
 complete -c latchkey-agent -s c -d "variables for csh"

@@ -10,6 +10,8 @@
  *   garbage on|off           answers are noise
  *   delay MS                 each command takes that long
  *   log                      JSON: the last commands, PINs cut off
+ *   management-key HEX       PIV's, of the kind that it is
+ *   object ID                PIV's data object, hex
  *   quit */
 #include "tests/card/emu.h"
 
@@ -43,7 +45,19 @@ static void put_state(struct emu *e, struct buf *b)
         buf_printf(b, "%s\"%02X\":%u", first ? "" : ",", (unsigned)i, e->by_ins[i]);
         first = false;
     }
-    buf_printf(b, "}}");
+    buf_printf(b, "},\"piv\":{\"verified\":%s,\"managed\":%s,\"tries\":[%d,%d],\"slots\":[",
+               e->piv.verified ? "true" : "false", e->piv.managed ? "true" : "false",
+               e->piv.tries[0], e->piv.tries[1]);
+    first = true;
+    for (unsigned ref = 0; ref < 256; ref++) {
+        int slot = piv_slot_index((uint8_t)ref);
+
+        if (slot < 0 || e->piv.keys[slot].key.pkey == NULL)
+            continue;
+        buf_printf(b, "%s\"%02X\"", first ? "" : ",", ref);
+        first = false;
+    }
+    buf_printf(b, "]}}");
 }
 
 static void put_log(struct emu *e, struct buf *b)
@@ -62,6 +76,28 @@ static const char *set_touch(struct emu *e, const char *mode)
                     : strcmp(mode, "never") == 0 ? TOUCH_NO
                                                  : TOUCH_MANUAL;
     return "OK";
+}
+
+static void put_object(struct emu *e, uint32_t id, struct buf *b)
+{
+    const struct buf *value = piv_object(e, id, false);
+    char *hex = value != NULL ? hex_encode(value->data, value->len) : NULL;
+
+    buf_printf(b, "%s", hex != NULL ? hex : "");
+    gpgrt_free(hex);
+}
+
+static const char *set_management_key(struct emu *e, const char *hex)
+{
+    struct buf key = BUF_INIT;
+    bool ok = hex_decode(hex, &key) == 0 && key.len == e->piv.mgm_len;
+
+    if (ok) {
+        memcpy(e->piv.mgm, key.data, key.len);
+        e->piv.mgm_changed = true;
+    }
+    buf_free(&key);
+    return ok ? "OK" : "ERR length";
 }
 
 static const char *press(struct emu *e)
@@ -102,6 +138,11 @@ static const char *command(struct emu *e, char *line, struct buf *b)
         exit(0);
     } else if (arg == NULL) {
         return "ERR unknown or without argument";
+    } else if (strcmp(verb, "object") == 0) {
+        put_object(e, (uint32_t)strtoul(arg, NULL, 16), b);
+        return NULL;
+    } else if (strcmp(verb, "management-key") == 0) {
+        return set_management_key(e, arg);
     } else if (strcmp(verb, "touch-mode") == 0) {
         return set_touch(e, arg);
     } else if (strcmp(verb, "touch-timeout") == 0) {

@@ -5,6 +5,7 @@
 #include "agent/certificates.h"
 #include "agent/ctl_explain.h"
 #include "agent/ctl_json.h"
+#include "agent/ctl_token.h"
 #include "agent/grants.h"
 #include "agent/limits.h"
 #include "agent/lock.h"
@@ -78,6 +79,17 @@ gpg_error_t ctl_explain(struct agent *a, const char *args, struct buf *out)
                      : said == 1 ? GPG_ERR_NO_PUBKEY
                      : said == 2 ? GPG_ERR_NO_POLICY_MATCH
                                  : 0);
+}
+
+gpg_error_t ctl_token(assuan_context_t ctx, struct agent *a, const struct origin *from,
+                      const char *line, char **text)
+{
+    (void)ctx;
+    (void)a;
+    (void)from;
+    (void)line;
+    *text = gpgrt_strdup("no token is named so");
+    return gpg_error(GPG_ERR_NOT_FOUND);
 }
 
 void lock_now(struct agent *a, enum lock_reason why, const char *what)

@@ -1,9 +1,11 @@
 """Cards in a real pcscd: logins, PINs, touches, interference, the lock."""
+import socket
 import time
 import unittest
 
 from harness import Agent, AgentClient, Bench, Card, Pcscd, Person, ScriptedPinentry, Sshd, wait_until
 from harness.agentclient import s, sshsig
+from harness.assuan import Assuan, AssuanError
 
 KEYS = ("--key", "sig=ed25519", "--key", "dec=cv25519", "--key", "aut=ed25519")
 FREE = "Match all\n Touch none\n"
@@ -112,6 +114,10 @@ class Products(Case):
         state = self.first_login(case, card)
         self.assertLessEqual(state["total"], first, card.log())
         case.agent.keys()
+        if profile in ("gnuk", "nitrokey-pro"):
+            self.assertEqual(card.count(lambda: self.assertIsNotNone(case.sign()))["total"], 1, "the PIN's state has survived")
+        else:  # to read what is in PIV's slots took it away
+            self.assertIsNotNone(case.sign())
         self.assertEqual(card.count(lambda: self.assertIsNotNone(case.sign()))["total"], 1, "the PIN's state has survived")
 
     def first_login(self, case, card):
@@ -133,6 +139,23 @@ class Products(Case):
         t = self.ready("yubikey")
         self.assertEqual(t["name"], "yubikey-5417533")
         self.assertIsNotNone(self.sign())
+
+
+    def test_token_list_and_verb(self):
+        self.begin("yubikey5")
+        self.ready("yubikey")
+        name = self.agent.token("yubikey")["name"]
+        self.assertIn(f"{name}  ", self.agent.latchkey("token", "list").stdout)
+        self.assertIn("openpgp", self.agent.token("yubikey")["applications"])
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(self.agent.ctl))
+        a = Assuan(sock)
+        a.ask(f"TOKEN token={name} verb=GETATTR name=LOGIN-DATA pin-age=0")
+        for words, code in ((f"token={name}-1 verb=GETATTR name=LOGIN-DATA", 27), (f"token={name} verb=FORGET", 175), ("verb=GETATTR", 128)):
+            with self.assertRaises(AssuanError) as failed:
+                a.ask(f"TOKEN {words}")
+            self.assertEqual(failed.exception.code, code, words)
+        a.close()
 
 
 class Pins(Case):

@@ -305,6 +305,12 @@ struct token *hotplug_provider(struct hotplug *h, const char *path)
                                                                           : NULL;
 }
 
+void hotplug_settle_all(struct hotplug *h, int ms)
+{
+    (void)h;
+    (void)ms;
+}
+
 void hotplug_provider_end(struct hotplug *h, struct token *t)
 {
     (void)h;
