@@ -17,6 +17,7 @@ struct known_hosts;
 struct limits;
 struct lock;
 struct policy_holder;
+struct presence;
 struct prompt;
 struct waits;
 
@@ -32,6 +33,7 @@ struct agent {
     struct known_hosts *known_hosts;
     struct prompt *prompt;
     struct audit *audit;
+    struct presence *presence; /* FIDO tokens whose touch stands in */
     struct hotplug *hotplug;
     struct gpg *gpg;      /* gpg_agent.h: what it takes to serve gpg; NULL: it does not */
     char *runtime_dir;    /* $XDG_RUNTIME_DIR/latchkey or a private directory, 0700 */
