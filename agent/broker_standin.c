@@ -16,7 +16,7 @@
 /* --- asking and checking ------------------------------------------------------------------------------ */
 
 struct question {
-    const struct enrolled_set *set;
+    const struct sk_list *set;
     struct rd message;
     struct token_job *job; /* the caller's */
     gpg_error_t (*pin)(void *arg, const struct token_pin_request *r, struct buf *pin);
@@ -24,10 +24,10 @@ struct question {
     void *arg;
 };
 
-static gpg_error_t put_credentials(const struct enrolled_set *set, struct buf *out)
+static gpg_error_t put_credentials(const struct sk_list *set, struct buf *out)
 {
     for (size_t i = 0; i < set->n; i++) {
-        const struct enrolled *e = &set->list[i];
+        const struct sk_entry *e = &set->list[i];
         struct buf body = BUF_INIT;
         gpg_error_t err;
 
@@ -69,11 +69,11 @@ static void on_touch(void *arg, bool on)
 }
 
 /* Which of SET signed, by the CREDENTIAL line among LINES. */
-static const struct enrolled *who_signed(const struct enrolled_set *set, struct buf *lines)
+static const struct sk_entry *who_signed(const struct sk_list *set, struct buf *lines)
 {
     const char *all = buf_cstr(lines), *line = all;
     size_t len = strlen(TOKEN_STATUS_CREDENTIAL);
-    const struct enrolled *who = NULL;
+    const struct sk_entry *who = NULL;
 
     while (line != NULL && *line != '\0') {
         size_t n = strcspn(line, "\n");
@@ -93,7 +93,7 @@ static const struct enrolled *who_signed(const struct enrolled_set *set, struct 
 /* The process' word that somebody touched counts for nothing: what the token signed does. */
 static gpg_error_t check(const struct question *q, struct token_job *job, struct standin *out)
 {
-    const struct enrolled *e = who_signed(q->set, &job->lines);
+    const struct sk_entry *e = who_signed(q->set, &job->lines);
     gcry_sexp_t sig = NULL;
     gpg_error_t err;
 
@@ -109,7 +109,7 @@ static gpg_error_t check(const struct question *q, struct token_job *job, struct
     return 0;
 }
 
-gpg_error_t standin_ask(struct agent *a, const struct enrolled_set *set, struct rd message,
+gpg_error_t standin_ask(struct agent *a, const struct sk_list *set, struct rd message,
                         struct wait *w, struct token_job *job, struct standin *out)
 {
     struct question q = {.set = set,
@@ -207,14 +207,14 @@ static const char *explain(gpg_error_t err)
 gpg_error_t run_ask_standin(struct run *r)
 {
     struct token_job job = {.pin = run_on_pin, .touch = tell, .arg = r};
-    struct enrolled_set *set;
+    struct sk_list *set;
     struct buf message = BUF_INIT;
     struct standin shown;
     gpg_error_t err;
 
     if (!r->want_standin || r->stood_in)
         return 0;
-    set = presence_get(r->a->presence);
+    set = sk_book_get(r->a->presence);
     if (set == NULL)
         return run_refuse(r, GPG_ERR_NOT_SUPPORTED,
                           "the policy wants a touch on an enrolled FIDO token (StandIn fido), and "
@@ -234,6 +234,6 @@ gpg_error_t run_ask_standin(struct run *r)
         (void)run_refuse(r, gpg_err_code(err), explain(err));
     }
     buf_free(&message);
-    enrolled_set_unref(set);
+    sk_list_unref(set);
     return err;
 }

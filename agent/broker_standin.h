@@ -3,7 +3,7 @@
 #define LATCHKEY_AGENT_BROKER_STANDIN_H
 
 #include "agent/agent.h"
-#include "agent/presence.h"
+#include "agent/sk_book.h"
 #include "agent/token_client.h"
 
 /* What the touched token says, and its label in the set. */
@@ -18,7 +18,7 @@ struct standin {
  *
  * GPG_ERR_CARD_NOT_PRESENT: none of them is plugged in. GPG_ERR_BAD_SIGNATURE: the answer shows no touch. GPG_ERR_ENODEV: no
  * process for FIDO tokens. Else the errors of token_run. */
-gpg_error_t standin_ask(struct agent *a, const struct enrolled_set *set, struct rd message,
+gpg_error_t standin_ask(struct agent *a, const struct sk_list *set, struct rd message,
                         struct wait *w, struct token_job *job, struct standin *out);
 
 #endif

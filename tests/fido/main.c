@@ -1,7 +1,7 @@
 /* testfido --socket PATH --control PATH [--pin PIN] [--uv] [--u2f]
  *
  * Control lines, each answered by one line: "make ed25519|ecdsa APPLICATION [LEVEL]" -> "OK HANDLE PUBLIC" (hexadecimal);
- * "touch"; "auto on|off"; "lie on|off"; "finger bad|good"; "patience MS"; "replug"; "tries N"; "state" -> JSON. */
+ * "touch"; "auto on|off"; "lie on|off"; "replay on|off"; "confuse on|off"; "finger bad|good"; "patience MS"; "replug"; "tries N"; "state" -> JSON. */
 #include "tests/fido/fido.h"
 
 #include <errno.h>
@@ -65,10 +65,12 @@ static void make(const char *rest, struct buf *out)
 static void tell_state(struct buf *out)
 {
     buf_printf(out,
-               "{\"waiting\": %s, \"silent\": %u, \"asserted\": %u, \"cancelled\": %u, "
+               "{\"waiting\": %s, \"made\": %u, \"kept\": %zu, \"pin\": %s, \"silent\": %u, "
+               "\"asserted\": %u, \"cancelled\": %u, "
                "\"gave_up\": %u, \"pins\": %u, "
                "\"chosen\": %u, \"busy\": %u, \"tries\": %d}\n",
-               dev.waiting != NULL ? "true" : "false", dev.silent, dev.asserted, dev.cancelled,
+               dev.waiting != NULL ? "true" : "false", dev.made, dev.ncreds,
+               dev.pin != NULL ? "true" : "false", dev.silent, dev.asserted, dev.cancelled,
                dev.gave_up, dev.pins, dev.chosen, dev.busy, dev.tries);
 }
 
@@ -93,6 +95,10 @@ static bool control(const char *line, struct buf *out)
         dev.touch_self = on;
     else if (IS("lie"))
         dev.lies = on;
+    else if (IS("replay"))
+        dev.replays = on;
+    else if (IS("confuse"))
+        dev.confuses = on;
     else if (IS("finger"))
         dev.bad_finger = strcmp(rest, "bad") == 0;
     else if (IS("patience"))
@@ -217,7 +223,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--control") == 0 && i + 1 < argc)
             control_path = argv[++i];
         else if (strcmp(argv[i], "--pin") == 0 && i + 1 < argc)
-            dev.pin = argv[++i];
+            dev.pin = gpgrt_strdup(argv[++i]);
         else if (strcmp(argv[i], "--uv") == 0)
             dev.has_uv = true;
         else if (strcmp(argv[i], "--u2f") == 0)

@@ -1,0 +1,201 @@
+"""FIDO tokens that latchkey manages: new keys, resident ones, the PIN, and a touch that stands in for another token's. Real
+ssh-keygen, ssh-add, ssh and sshd, a real pcscd; the authenticators are in software."""
+import json
+import unittest
+
+from harness import Agent, AgentClient, Bench, Card, Pcscd, ScriptedPinentry, SecurityKey, Sshd, wait_until
+from harness.agentclient import s, sshsig
+from harness.bench import BUILD
+
+STANDIN = "Match use card-admin\n StandIn confirm\nMatch all\n Touch cached 10m max 2\n StandIn fido\n"
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.bench = Bench()
+        self.addCleanup(self.bench.close)
+
+    def begin(self, policy="", emulators=()):
+        self.bench.policy(policy)
+        more = "".join(f"Emulator fido {e.path}\n" for e in emulators)
+        if hasattr(self, "pinentry"):
+            self.bench.settings(f"Pinentry {self.pinentry.program}\n{more}")
+        else:
+            self.pinentry = ScriptedPinentry(self.bench, more)
+        self.agent = Agent(self.bench)
+
+    def restart(self):
+        self.agent.stop()
+        self.agent = Agent(self.bench)
+
+    def start(self, *args):
+        """latchkey in the background: it waits for a touch."""
+        return self.bench.start(BUILD / "latchkey", *args)
+
+    def touch(self, device, p, expect=0):
+        device.wait_blink()
+        device.do("touch")
+        self.assertEqual(p.wait(20), expect, self.agent.log.read_text()[-3000:])
+
+    def notices(self):
+        return [d["desc"] for d in self.pinentry.opened() if d["kind"] == "message"]
+
+    def listed(self):
+        p = self.bench.run("ssh-add", "-L", check=False)
+        return [line.split()[:2] for line in p.stdout.splitlines()] if p.returncode == 0 else []
+
+    def sign(self, path, check=True):
+        b = self.bench
+        p = b.run("ssh-keygen", "-Y", "sign", "-n", "file", "-f", path, input="text", check=check)
+        if p.returncode == 0:
+            (b.home / "sig").write_text(p.stdout)
+            b.run("ssh-keygen", "-Y", "check-novalidate", "-n", "file", "-s", b.home / "sig", input="text")
+        return p
+
+
+class StandIn(Case):
+    """A card without a button, and a FIDO token beside it."""
+
+    def setUp(self):
+        super().setUp()
+        self.fido = SecurityKey(self.bench)
+        self.pcscd = Pcscd(self.bench)
+        self.begin(STANDIN, [self.fido])
+        self.card = Card(self.pcscd, "gnuk", "--key", "aut=ed25519")
+        self.pinentry.always()
+        self.agent.wait_token("gnuk")
+
+    def enroll(self, device=None, name="fido"):
+        p = self.start("token", "enroll-presence", "--name", name)
+        self.touch(device or self.fido, p)
+
+    def blob(self):
+        c = AgentClient(self.agent.ssh)
+        blob = c.list()[0][0]
+        c.close()
+        return blob
+
+    def ask(self, data=b""):
+        """A signature by the card, not waited for."""
+        c = AgentClient(self.agent.ssh)
+        self.addCleanup(c.close)
+        c.send(b"\x0d" + s(self.blob()) + s(sshsig("file", data) if data else sshsig("file")) + b"\0\0\0\0")
+        return c
+
+    def refused(self, c, reason):
+        self.assertEqual(c.recv()[0], 5)
+        self.assertIn(reason, self.agent.last()["reason"])
+        self.assertEqual(self.agent.last()["verdict"], "refused")
+
+    def test_a_touch_serves(self):
+        self.refused(self.ask(), "none is enrolled")
+        self.enroll()
+        self.assertEqual(self.fido.state()["made"], 1)
+        self.assertEqual(self.agent.last()["presence"], "touch")
+        state = self.bench.home / ".local" / "state" / "latchkey" / "presence"
+        self.assertEqual(state.stat().st_mode & 0o777, 0o600)
+        self.assertIn("fido  SHA256:", self.agent.latchkey("token", "presence").stdout)
+        c = self.ask()
+        self.fido.wait_blink()
+        wait_until(lambda: [n for n in self.notices() if "Touch your FIDO key to" in n], "the person is told")
+        self.fido.do("touch")
+        self.assertEqual(c.recv()[0], 14)
+        r = self.agent.last()
+        self.assertEqual((r["presence"], r["presence_token"]["name"], r["presence_token"]["flags"]), ("touch", "fido", 1))
+        # .. and for as long as the policy lets a touch serve, for the same thing.
+        self.assertEqual(self.ask().recv()[0], 14)
+        self.assertEqual(self.agent.last()["presence"], "cached")
+        c = self.ask()
+        self.fido.wait_blink()
+        self.fido.do("touch")
+        self.assertEqual(c.recv()[0], 14)
+        self.assertGreater(self.agent.last()["presence_token"]["counter"], r["presence_token"]["counter"])
+        # It is remembered, and forgotten when told so.
+        self.restart()
+        self.agent.wait_token("gnuk")
+        c = self.ask()
+        self.fido.wait_blink()
+        self.fido.do("touch")
+        self.assertEqual(c.recv()[0], 14)
+        self.assertNotEqual(self.agent.latchkey("token", "enroll-presence", check=False).returncode, 0)  # the name is taken
+        self.agent.latchkey("token", "presence", "--forget", "fido")
+        self.assertNotEqual(self.agent.latchkey("token", "presence", check=False).returncode, 0)
+        wait_until(lambda: self.ask().recv()[0] == 5, "what was cached is used up")
+        self.assertIn("none is enrolled", self.agent.last()["reason"])
+
+    def test_ssh_login(self):
+        self.enroll()
+        server = Sshd(self.bench)
+        server.authorize(*self.agent.latchkey("keys", "--ssh").stdout.splitlines())
+        p = self.bench.start(*server.args(), "true")
+        self.touch(self.fido, p)
+        self.assertEqual((self.agent.last()["use"], self.agent.last()["presence"]), ("ssh-auth", "touch"))
+
+    def test_what_shows_no_touch(self):
+        self.enroll()
+        self.enroll(name="second")
+        self.fido.do("auto on")
+        for knob, reason in (("lie", "shows no touch"), ("replay", "shows no touch"), ("confuse", "shows no touch")):
+            with self.subTest(knob):
+                for _ in range(2):
+                    self.assertEqual(self.ask().recv()[0], 14)  # an assertion to be replayed, and all that it is good for
+                self.fido.do(f"{knob} on")
+                counts = self.card.count(lambda: self.refused(self.ask(), reason))
+                self.assertEqual(counts["total"], 0, "nothing is asked of the card")
+                self.fido.do(f"{knob} off")
+
+    def test_hang_up_ends_it(self):
+        self.enroll()
+        c = self.ask()
+        self.fido.wait_blink()
+        c.close()
+        self.fido.wait_blink(False)
+        wait_until(lambda: self.agent.last()["reason"] == "the client hung up", "the request ends")
+        self.assertEqual(self.fido.state()["cancelled"], 1)
+
+    def test_none_plugged_in(self):
+        self.enroll()
+        self.fido.pull()
+        self.refused(self.ask(), "none of the FIDO tokens enrolled for presence is plugged in")
+
+    def test_the_enrolled_ones_blink(self):
+        self.agent.stop()
+        two, stranger = SecurityKey(self.bench, name="two"), SecurityKey(self.bench, name="stranger")
+        self.begin(STANDIN, [self.fido, two, stranger])
+        self.pinentry.always()
+        self.agent.wait_token("gnuk")
+        for device, name in ((self.fido, "one"), (two, "two")):
+            p = self.start("token", "enroll-presence", "--name", name)
+            for d in (self.fido, two, stranger):
+                d.wait_blink()
+            device.do("touch")  # chooses it
+            wait_until(lambda: not stranger.state()["waiting"], "it is chosen")
+            self.touch(device, p)
+        c = self.ask()
+        self.fido.wait_blink()
+        two.wait_blink()
+        self.assertFalse(stranger.state()["waiting"])
+        two.do("touch")
+        self.assertEqual(c.recv()[0], 14)
+        self.fido.wait_blink(False)
+        self.assertEqual(self.agent.last()["presence_token"]["name"], "two")
+
+    def test_not_without_consent(self):
+        self.pinentry.answer("confirm no")
+        p = self.agent.latchkey("token", "enroll-presence", check=False)
+        self.assertNotEqual(p.returncode, 0)
+        self.assertEqual(self.fido.state()["made"], 0)
+
+    def test_a_file_that_others_can_write(self):
+        self.enroll()
+        self.agent.stop()
+        state = self.bench.home / ".local" / "state" / "latchkey" / "presence"
+        state.chmod(0o666)
+        self.agent = Agent(self.bench)
+        self.agent.wait_token("gnuk")
+        self.refused(self.ask(), "none is enrolled")
+        self.assertIn("others can write it", self.agent.log.read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
