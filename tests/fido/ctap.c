@@ -10,7 +10,8 @@ enum {
     GET_INFO = 4,
     CLIENT_PIN = 6,
     NEXT_ASSERTION = 8,
-    CRED_MGMT = 10
+    CRED_MGMT = 10,
+    CRED_MGMT_PREVIEW = 0x41 /* its name before CTAP 2.1 */
 };
 enum { FLAG_UP = 1, FLAG_UV = 4 };
 
@@ -216,6 +217,7 @@ int ctap_command(struct device *d, struct rd msg, bool touched, struct buf *repl
         st = next_assertion(d, reply);
         break;
     case CRED_MGMT:
+    case CRED_MGMT_PREVIEW:
         st = manage_command(d, map, reply);
         break;
     case GET_INFO:

@@ -197,5 +197,149 @@ class StandIn(Case):
         self.assertIn("others can write it", self.agent.log.read_text())
 
 
+class Manage(Case):
+    def keygen_reads(self, path, kind):
+        """ssh-keygen takes the file for one of its own."""
+        b = self.bench
+        self.assertEqual(b.run("ssh-keygen", "-y", "-f", path).stdout.split()[:2], path.with_suffix(".pub").read_text().split()[:2])
+        self.assertIn(f"({kind})", b.run("ssh-keygen", "-l", "-f", path).stdout)
+        b.run("ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", path)
+        b.run("ssh-keygen", "-q", "-p", "-P", "secret", "-N", "", "-f", path)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+
+    def generate(self, device, name, *options, pins=()):
+        path = self.bench.home / ".ssh" / name
+        for pin in pins:
+            self.pinentry.answer(f"pin {pin}")
+        p = self.start("token", "fido", "generate", "--file", path, *options)
+        self.touch(device, p)
+        return path
+
+    def test_new_keys(self):
+        fido = SecurityKey(self.bench)
+        self.begin(emulators=[fido])
+        for algo, kind in (("ed25519", "ED25519-SK"), ("ecdsa", "ECDSA-SK")):
+            with self.subTest(algo):
+                path = self.generate(fido, algo, "--type", algo, "--comment", "mine")
+                self.keygen_reads(path, kind)
+                self.assertTrue(path.with_suffix(".pub").read_text().endswith(" mine\n"))
+                self.assertEqual((self.agent.last()["use"], self.agent.last()["presence"]), ("generate", "touch"))
+                self.bench.run("ssh-add", "-q", path)
+                fido.do("auto on")
+                self.sign(path)
+                fido.do("auto off")
+        p = self.agent.latchkey("token", "fido", "generate", "--file", path, check=False)
+        self.assertIn("is there already", p.stderr)
+        p = self.agent.latchkey("token", "fido", "generate", "--file", "x", "--application", "https://e.org", check=False)
+        self.assertEqual(p.returncode, 2)
+
+    def test_u2f(self):
+        fido = SecurityKey(self.bench, "--u2f")
+        self.begin(emulators=[fido])
+        self.assertNotEqual(self.agent.latchkey("token", "fido", "generate", "--file", "x", check=False).returncode, 0)
+        fido.do("auto on")
+        path = self.bench.home / ".ssh" / "u2f"
+        self.agent.latchkey("token", "fido", "generate", "--file", path, "--type", "ecdsa")
+        self.keygen_reads(path, "ECDSA-SK")
+        self.bench.run("ssh-add", "-q", path)
+        self.sign(path)
+        self.pinentry.answer("confirm ok")
+        self.assertNotEqual(self.agent.latchkey("token", "fido", "keys", check=False).returncode, 0)
+
+    def test_resident_keys(self):
+        fido = SecurityKey(self.bench, "--pin", "12345")
+        self.begin(emulators=[fido])
+        server = Sshd(self.bench)
+        plain = self.generate(fido, "plain", "--resident", "--application", "ssh:work", pins=["12345"])
+        strict = self.generate(fido, "strict", "--resident", "--verify-required", "--type", "ecdsa", "--user", "me", pins=["12345"])
+        for path in (plain, strict):
+            self.bench.run("ssh-keygen", "-y", "-f", path)
+        # A second one of that application and user would end the first.
+        self.pinentry.answer("pin 12345")
+        p = self.agent.latchkey("token", "fido", "generate", "--file", "again", "--resident", "--application", "ssh:work", check=False)
+        self.assertIn("--force", p.stderr)
+        self.assertEqual((fido.state()["made"], fido.state()["kept"]), (2, 2))
+        plain.unlink(), strict.unlink()
+        self.assertEqual(self.listed(), [])
+        self.pinentry.answer("confirm ok")
+        self.pinentry.answer("pin 00000")
+        self.pinentry.answer("pin 12345")
+        out = self.agent.latchkey("token", "fido", "keys").stdout
+        self.assertIn("Wrong PIN, 7 tries left", self.pinentry.dialogs()[-1]["error"])
+        self.assertEqual(len(out.splitlines()), 2)
+        self.assertRegex(out, r"SHA256:\S+  ssh:work\n")
+        self.assertRegex(out, r"SHA256:\S+  ssh:  user me  verify-required\n")
+        pubs = {tuple(p.with_suffix(".pub").read_text().split()[:2]) for p in (plain, strict)}
+        self.assertEqual({tuple(k) for k in self.listed()}, pubs)
+        # Remembered over a restart, without a PIN.
+        self.restart()
+        wait_until(lambda: {tuple(k) for k in self.listed()} == pubs, "they are offered again")
+        server.authorize(plain.with_suffix(".pub").read_text())
+        p = self.bench.start(*server.args(), "true")
+        self.touch(fido, p)
+        self.assertEqual(self.agent.last()["pin"], "none")
+        server.authorize("verify-required " + strict.with_suffix(".pub").read_text())
+        self.pinentry.answer("pin 12345")
+        p = self.bench.start(*server.args(), "true")
+        self.touch(fido, p)
+        self.assertEqual((self.agent.last()["pin"], self.agent.last()["security_key"]["flags"]), ("typed", 5))
+        # Deleting names what is lost.
+        fingerprint = self.bench.run("ssh-keygen", "-l", "-f", plain.with_suffix(".pub")).stdout.split()[1]
+        self.assertNotEqual(self.agent.latchkey("token", "fido", "delete", "SHA256:no", check=False).returncode, 0)
+        self.pinentry.answer("confirm no")
+        self.assertNotEqual(self.agent.latchkey("token", "fido", "delete", fingerprint, check=False).returncode, 0)
+        self.assertIn(f"Lost:    the key {fingerprint} for ssh:work", self.pinentry.dialogs()[-1]["desc"])
+        self.assertEqual(fido.state()["kept"], 2)
+        self.pinentry.answer("confirm ok")
+        self.pinentry.answer("pin 12345")
+        self.agent.latchkey("token", "fido", "delete", fingerprint)
+        self.assertEqual(fido.state()["kept"], 1)
+        self.assertEqual(len(self.listed()), 1)
+        self.restart()
+        wait_until(lambda: len(self.listed()) == 1, "the other one is offered")
+
+    def test_the_pin(self):
+        fido = SecurityKey(self.bench)
+        self.begin("Match use card-admin\n Touch always\n", emulators=[fido])
+
+        def change(*answers, expect=0):
+            for a in ("confirm ok", *answers):
+                self.pinentry.answer(a)
+            p = self.agent.latchkey("token", "fido", "set-pin", check=False)
+            self.assertEqual(p.returncode, expect, p.stderr)
+            return p
+
+        self.assertIn("PIN       none", self.agent.latchkey("token", "fido", "info").stdout)
+        change("pin 4711", "pin 4711")
+        self.assertTrue(fido.state()["pin"])
+        self.assertIn("PIN       set, 8 tries left", self.agent.latchkey("token", "fido", "info").stdout)
+        change("pin 4711", "pin 48000", "pin 48000")
+        change("pin 4711", "pin 480001", "pin 480001", "pin cancel", expect=1)  # the old one is no longer it
+        self.assertEqual(fido.state()["tries"], 7)
+        change("pin cancel", expect=1)
+        fido.do("tries 0")
+        self.assertIn("blocked", change(expect=1).stderr)
+
+    def test_nobody_there(self):
+        self.begin(emulators=[])
+        self.bench.settings(f"Pinentry {self.pinentry.program}\nEmulator fido {self.bench.top}/none\n")
+        self.restart()
+        p = self.agent.latchkey("token", "fido", "info", check=False)
+        self.assertEqual((p.returncode, p.stderr), (1, "latchkey: no FIDO token is plugged in\n"))
+        p = self.agent.latchkey("token", "fido", "generate", "--file", "x", check=False)
+        self.assertIn("no FIDO token is plugged in", p.stderr)
+        self.assertNotEqual(self.agent.latchkey("token", "fido", "delete", check=False).returncode, 0)
+        self.assertEqual(json.loads(self.agent.latchkey("token", "presence", "--json", check=False).stdout), [])
+
+    def test_hang_up(self):
+        fido = SecurityKey(self.bench)
+        self.begin(emulators=[fido])
+        p = self.start("token", "fido", "generate", "--file", self.bench.home / "x")
+        fido.wait_blink()
+        self.bench.end(p)
+        fido.wait_blink(False)
+        self.assertEqual((fido.state()["made"], fido.state()["cancelled"]), (0, 1))
+
+
 if __name__ == "__main__":
     unittest.main()
