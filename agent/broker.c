@@ -386,6 +386,8 @@ static gpg_error_t run_on_holder(struct run *r)
     }
     if (job.touched)
         r->out.presence = "touch";
+    if (job.device[0] != '\0')
+        hotplug_note_device(r->a->hotplug, job.device);
     if (op->asserted) {
         if (job.pin_typed || job.pin_device || job.touched)
             hotplug_note_key_verified(r->a->hotplug, r->holder->token, r->holder->id);

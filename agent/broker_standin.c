@@ -135,6 +135,8 @@ gpg_error_t standin_ask(struct agent *a, const struct sk_list *set, struct rd me
     err = token_run(t, w, job);
     if (err == 0)
         err = check(&q, job, out);
+    if (err == 0 && job->device[0] != '\0')
+        hotplug_note_device(a->hotplug, job->device);
     buf_free(&job->result);
     buf_free(&job->lines);
     token_unref(t);

@@ -239,6 +239,7 @@ static gpg_error_t hotplug_new(struct agent *a, struct hotplug **out)
     TAILQ_INIT(&h->providers);
     TAILQ_INIT(&h->verified);
     TAILQ_INIT(&h->watched);
+    TAILQ_INIT(&h->fidos);
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (h->wake_fd < 0) {
         gpg_error_t err = gpg_error_from_syserror();
@@ -286,6 +287,7 @@ static void free_lists(struct hotplug *h)
         gpgrt_free(e);
     }
     status_forget_verified(h);
+    fido_nodes_free(h);
     while ((w = TAILQ_FIRST(&h->watched)) != NULL) {
         TAILQ_REMOVE(&h->watched, w, link);
         close(w->fd);

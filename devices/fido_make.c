@@ -258,6 +258,8 @@ gpg_error_t fido_generate(void *state, struct driver_op *op, struct buf *result)
         err = check(&m);
     if (err == 0)
         err = tell(&m);
+    if (err == 0)
+        fido_note_device(op, m.w.some[0]);
     op->touched = err == 0 && (fido_cred_flags(m.cred) & SK_USER_PRESENT) != 0;
     fido_cred_free(&m.cred);
     fido_work_clear(&m.w);

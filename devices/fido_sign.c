@@ -98,6 +98,8 @@ static gpg_error_t finish(struct signing *s, gcry_sexp_t *sig)
         buf_put_rd(&br, buf_rd(&s->result.sig));
     if (err == 0)
         err = sk_key_finish(k, s->wanted, &s->result.says, buf_rd(&br), buf_rd(&bs), s->w.op, sig);
+    if (err == 0)
+        fido_note_device(s->w.op, s->result.place);
     buf_free(&br);
     buf_free(&bs);
     return err;

@@ -143,11 +143,8 @@ gpg_error_t fido_work_choose(struct fido_work *w)
 /* No device is claimed while the person types. */
 gpg_error_t fido_work_ask_pin(struct fido_work *w)
 {
-    struct pin_request q = {.ref = "fido",
-                            .label = "the security key",
-                            .wrong = w->pin_was_wrong,
-                            .min = 4,
-                            .max = 63};
+    struct pin_request q = {
+        .ref = "fido", .label = "the security key", .wrong = w->pin_was_wrong, .min = 4, .max = 63};
     struct buf pin = BUF_INIT_SECURE;
     gpg_error_t err = fido_work_choose(w);
 
@@ -225,4 +222,10 @@ gpg_error_t fido_work_next(struct fido_work *w, int rc, bool *again)
 const char *fido_work_pin(struct fido_work *w)
 {
     return w->pin_due ? buf_cstr(&w->pin) : NULL;
+}
+
+void fido_note_device(struct driver_op *op, const struct fido_place *p)
+{
+    if (strlen(p->path) < sizeof op->device)
+        memcpy(op->device, p->path, strlen(p->path) + 1);
 }

@@ -42,6 +42,9 @@ gpg_error_t fido_work_next(struct fido_work *w, int rc, bool *again);
 /* The PIN to send, NULL: none is due. */
 const char *fido_work_pin(struct fido_work *w);
 
+/* Notes that it was P that did it. */
+void fido_note_device(struct driver_op *op, const struct fido_place *p);
+
 /* RC (FIDO_ERR_*, logged) as an error of ours. */
 gpg_error_t fido_explain(int rc);
 

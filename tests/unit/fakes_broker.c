@@ -411,6 +411,12 @@ struct token *hotplug_security_keys(struct hotplug *h, const char *middleware)
     return (struct token *)&world;
 }
 
+void hotplug_note_device(struct hotplug *h, const char *path)
+{
+    (void)h;
+    (void)path;
+}
+
 void hotplug_note_key_verified(struct hotplug *h, const struct token *t, const char *id)
 {
     (void)h;
