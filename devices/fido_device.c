@@ -137,6 +137,8 @@ gpg_error_t fido_bus_new(const char *arg, struct fido_bus **out)
         err = gpg_error_from_syserror();
     if (err == 0 && strcmp(arg, "hid") != 0)
         err = split(arg + sizeof emulator - 1, &b->emulators);
+    else if (err == 0)
+        err = fido_pcsc_new(&b->pcsc);
     fido_init(0);
     if (err != 0)
         fido_bus_free(b);
@@ -149,6 +151,7 @@ void fido_bus_free(struct fido_bus *b)
 {
     if (b == NULL)
         return;
+    fido_pcsc_free(b->pcsc);
     free_list(b->emulators);
     free_list(b->busy);
     pthread_mutex_destroy(&b->mutex);
@@ -181,6 +184,33 @@ static gpg_error_t put_hid(struct fido_place *list, size_t *n)
     return err;
 }
 
+struct listing {
+    struct fido_place *list;
+    size_t n;
+};
+
+/* One token by two ways is one token: by USB it answers other programs meanwhile. */
+static bool has_hid(void *arg, int bus, int dev)
+{
+    const struct listing *l = arg;
+
+    for (size_t i = 0; i < l->n; i++) {
+        int its_bus, its_dev;
+
+        fido_hid_address("/sys", l->list[i].path, &its_bus, &its_dev);
+        if (its_bus == bus && its_dev == dev)
+            return true;
+    }
+    return false;
+}
+
+static gpg_error_t put_reader(void *arg, const char *path)
+{
+    struct listing *l = arg;
+
+    return l->n < MAX_DEVICES ? put_place(l->list, &l->n, path) : 0;
+}
+
 gpg_error_t fido_places(const struct fido_bus *b, struct fido_place **out, size_t *n)
 {
     struct fido_place *list = gpgrt_calloc(MAX_DEVICES, sizeof *list);
@@ -189,6 +219,12 @@ gpg_error_t fido_places(const struct fido_bus *b, struct fido_place **out, size_
 
     if (err == 0 && b->emulators == NULL)
         err = put_hid(list, &got);
+    if (err == 0 && b->pcsc != NULL) {
+        struct listing l = {.list = list, .n = got};
+
+        err = fido_pcsc_list(b->pcsc, has_hid, put_reader, &l);
+        got = l.n;
+    }
     for (size_t i = 0; b->emulators != NULL && b->emulators[i] != NULL && err == 0; i++)
         if (access(b->emulators[i], F_OK) == 0)
             err = put_place(list, &got, b->emulators[i]);
@@ -301,7 +337,9 @@ int fido_open(const struct fido_bus *b, const struct fido_place *p, int timeout_
         rc = fido_dev_set_io_functions(d, &emulator_io);
     if (rc == FIDO_OK)
         rc = fido_dev_set_timeout(d, FIDO_ASK_MS);
-    if (rc == FIDO_OK)
+    if (rc == FIDO_OK && strncmp(p->path, FIDO_PCSC_PREFIX, strlen(FIDO_PCSC_PREFIX)) == 0)
+        rc = b->pcsc != NULL ? fido_pcsc_open(b->pcsc, d, p->path) : FIDO_ERR_INVALID_ARGUMENT;
+    else if (rc == FIDO_OK)
         rc = fido_dev_open(d, p->path);
     if (rc == FIDO_OK)
         rc = fido_dev_set_timeout(d, timeout_ms);

@@ -2,6 +2,7 @@
 #ifndef LATCHKEY_DEVICES_FIDO_DEVICE_H
 #define LATCHKEY_DEVICES_FIDO_DEVICE_H
 
+#include "devices/fido_pcsc.h"
 #include "devices/sk_key.h"
 
 #include <fido.h>
@@ -11,7 +12,8 @@
 
 /* All devices of a process. */
 struct fido_bus {
-    char **emulators; /* NULL: the hidraw nodes; else sockets, NULL-ended */
+    char **emulators;       /* sockets, NULL-ended; NULL: the hidraw nodes, and: */
+    struct fido_pcsc *pcsc; /* what is behind card readers */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     char **busy; /* paths; NULL-ended */

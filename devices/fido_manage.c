@@ -65,6 +65,8 @@ static gpg_error_t tell_device(struct fido_bus *b, const struct fido_place *p,
     int tries = -1, rc = fido_open(b, p, FIDO_ASK_MS, &d);
     gpg_error_t err;
 
+    if (rc == FIDO_ERR_INVALID_ARGUMENT)
+        return 0; /* a card that is none */
     field_put(&line, "path", p->path);
     if (rc == FIDO_OK) {
         field_put_int(&line, "fido2", fido_dev_is_fido2(d) ? 1 : 0);

@@ -197,6 +197,93 @@ class StandIn(Case):
         self.assertIn("others can write it", self.agent.log.read_text())
 
 
+class BehindAReader(Case):
+    """NFC, implants, CCID: the same by APDUs."""
+
+    def setUp(self):
+        super().setUp()
+        self.pcscd = Pcscd(self.bench)
+        self.begin()
+        self.n = 0
+
+    def make(self, device, algo="ed25519", **kw):
+        self.n += 1
+        path = device.make(self.bench.home / ".ssh" / f"id{self.n}", algo, **kw)
+        self.bench.run("ssh-add", "-q", path)
+        return path
+
+    def in_field(self):
+        wait_until(lambda: self.agent.latchkey("token", "fido", "info", check=False).returncode == 0, "the card is in the field")
+
+    def count(self, device, f):
+        before = device.state()
+        f()
+        after = device.state()
+        return after["apdus"] - before["apdus"] - (after["selects"] - before["selects"])
+
+    def test_login(self):
+        for options in ((), ("--no-u2f",)):
+            fido = SecurityKey(self.bench, *options, name=f"nfc{len(options)}", reader=(self.pcscd, 0))
+            server = Sshd(self.bench, f"host{len(options)}")
+            for algo in ("ed25519", "ecdsa"):
+                with self.subTest(algo + str(options)):
+                    key = self.make(fido, algo)
+                    server.authorize(key.with_suffix(".pub").read_text())
+                    self.in_field()
+                    self.assertEqual(server.login().stdout, "in\n")
+                    r = self.agent.last()
+                    self.assertEqual((r["presence"], r["security_key"]["flags"]), ("touch", 1))
+                    # Without what each opening by stock libfido2 costs.
+                    self.assertLessEqual(self.count(fido, lambda: server.login()), 3)
+                    self.assertEqual(fido.state()["asserted"], fido.state()["silent"])
+            fido.pull()
+            self.assertNotEqual(self.sign(key, check=False).returncode, 0)
+
+    def test_a_button(self):
+        fido = SecurityKey(self.bench, "--button", reader=(self.pcscd, 0))
+        key = self.make(fido)
+        self.in_field()
+        (self.bench.home / "data").write_text("text")
+
+        def start():
+            return self.bench.start("ssh-keygen", "-Y", "sign", "-n", "file", "-f", key.with_suffix(".pub"), self.bench.home / "data",
+                                    cwd=self.bench.home)
+        p = start()
+        wait_until(lambda: self.notices(), "the person is told")
+        fido.do("touch")
+        self.assertEqual(p.wait(20), 0)
+        p = start()
+        wait_until(lambda: len(self.notices()) == 2, "the person is told")
+        self.bench.end(p)
+        wait_until(lambda: fido.state()["cancelled"] == 1, "it is called off")
+
+    def test_pin_and_resident_keys(self):
+        fido = SecurityKey(self.bench, "--pin", "12345", reader=(self.pcscd, 0))
+        self.pinentry.always("12345")
+        path = self.bench.home / ".ssh" / "made"
+        self.in_field()
+        self.agent.latchkey("token", "fido", "generate", "--file", path, "--resident", "--verify-required")
+        self.assertIn("verify-required", self.agent.latchkey("token", "fido", "keys").stdout)
+        path.unlink()
+        self.sign(path.with_suffix(".pub"))
+        self.assertEqual((self.agent.last()["pin"], self.agent.last()["security_key"]["flags"]), ("typed", 5))
+
+    def test_u2f(self):
+        fido = SecurityKey(self.bench, "--u2f", reader=(self.pcscd, 0))
+        key = self.make(fido, "ecdsa")
+        self.in_field()
+        self.sign(key)
+
+    def test_a_card_that_is_none_is_asked_once(self):
+        card = Card(self.pcscd, "gnuk", "--key", "aut=ed25519")
+        self.agent.wait_token("gnuk")
+        self.agent.keys()  # whatever else is to be read of it
+        for apdus in (1, 0):
+            p = []
+            counts = card.count(lambda: p.append(self.agent.latchkey("token", "fido", "info", check=False)))
+            self.assertEqual((p[0].returncode, p[0].stdout, counts["total"]), (1, "", apdus))
+
+
 class Manage(Case):
     def keygen_reads(self, path, kind):
         """ssh-keygen takes the file for one of its own."""
