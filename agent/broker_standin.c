@@ -109,6 +109,16 @@ static gpg_error_t check(const struct question *q, struct token_job *job, struct
     return 0;
 }
 
+void standin_begin(struct buf *b, const char *use)
+{
+    uint8_t nonce[NONCE_LEN];
+
+    gcry_randomize(nonce, sizeof nonce, GCRY_STRONG_RANDOM);
+    buf_put_cstring(b, MAGIC);
+    buf_put_string(b, nonce, sizeof nonce);
+    buf_put_cstring(b, use);
+}
+
 gpg_error_t standin_ask(struct agent *a, const struct sk_list *set, struct rd message,
                         struct wait *w, struct token_job *job, struct standin *out)
 {
@@ -154,14 +164,12 @@ static gpg_error_t put_message(const struct run *r, struct buf *b)
                         : rd_of(NULL, 0);
     char *chain = op->dest != NULL ? destination_chain(op->dest) : NULL;
     char *who = op->from->who != NULL ? requester_scope(op->from->who) : NULL;
-    uint8_t digest[32], nonce[NONCE_LEN];
+    uint8_t digest[32];
 
     gcry_md_hash_buffer(GCRY_MD_SHA256, digest, op->tosign.data.p, op->tosign.data.n);
-    gcry_randomize(nonce, sizeof nonce, GCRY_STRONG_RANDOM);
-    buf_put_cstring(b, MAGIC);
+    standin_begin(b, op->use);
     buf_put_string(b, key.p, key.n);
     buf_put_cstring(b, r->grip);
-    buf_put_cstring(b, op->use);
     buf_put_cstring(b, op->args != NULL ? op->args : "");
     buf_put_u32(b, (uint32_t)op->tosign.hash);
     buf_put_string(b, digest, sizeof digest);
@@ -169,7 +177,6 @@ static gpg_error_t put_message(const struct run *r, struct buf *b)
     buf_put_cstring(b, op->user != NULL ? op->user : "");
     buf_put_cstring(b, who != NULL ? who : "");
     buf_put_u64(b, op->from->who != NULL ? (uint64_t)op->from->who->pid : 0);
-    buf_put_string(b, nonce, sizeof nonce);
     gpgrt_free(chain);
     gpgrt_free(who);
     return buf_err(b);

@@ -21,4 +21,7 @@ struct standin {
 gpg_error_t standin_ask(struct agent *a, const struct sk_list *set, struct rd message,
                         struct wait *w, struct token_job *job, struct standin *out);
 
+/* Appends the beginning of a message for USE: that it is one, and the nonce. */
+void standin_begin(struct buf *b, const char *use);
+
 #endif

@@ -153,6 +153,32 @@ class StandIn(Case):
         wait_until(lambda: self.agent.last()["reason"] == "the client hung up", "the request ends")
         self.assertEqual(self.fido.state()["cancelled"], 1)
 
+    def test_unlock(self):
+        self.enroll()
+        for touched in (False, True):
+            self.agent.latchkey("lock")
+            p = self.start("unlock")
+            self.fido.wait_blink()
+            wait_until(lambda: any("Touch your FIDO key to unlock" in n for n in self.notices()), "the person is told")
+            if not touched:
+                self.bench.end(p)
+                self.fido.wait_blink(False)
+                self.assertEqual(self.agent.lock_state(), "locked")
+                continue
+            self.fido.do("touch")
+            self.assertEqual(p.wait(20), 0)
+            self.assertEqual(self.agent.lock_state(), "open")
+            self.assertEqual(self.agent.records("unlock")[-1]["how"], "touch fido")
+        self.agent.latchkey("lock")
+        self.fido.do("auto on")
+        self.fido.do("replay on")
+        self.assertIn("shows no touch", self.agent.latchkey("unlock", check=False).stderr)
+        self.fido.pull()
+        self.assertIn("plugged in", self.agent.latchkey("unlock", check=False).stderr)
+        self.assertEqual(self.agent.lock_state(), "locked")
+        self.assertEqual(self.pinentry.dialogs()[-1]["kind"], "confirm")  # that was when it was enrolled: none since
+        self.assertEqual(len(self.pinentry.dialogs()), 1)
+
     def test_none_plugged_in(self):
         self.enroll()
         self.fido.pull()
