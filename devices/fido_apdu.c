@@ -188,3 +188,76 @@ int fido_apdu_rx(struct fido_apdu *a, uint8_t cmd, unsigned char *buf, size_t le
     buf[n + 1] = (unsigned char)(a->sw & 0xff);
     return (int)(n + 2);
 }
+
+/* --- as libfido2 has it -------------------------------------------------------------------------------------------------- */
+
+/* libfido2's open has nothing but the path to go by: the handle waits here for it, in its own thread. */
+static _Thread_local struct fido_apdu *opening;
+
+static void *io_open(const char *path)
+{
+    struct fido_apdu *a = opening;
+
+    (void)path;
+    opening = NULL;
+    return a;
+}
+
+/* Never called: what they would carry goes by tx and rx. */
+static int io_read(void *arg, unsigned char *buf, size_t len, int ms)
+{
+    (void)arg;
+    (void)buf;
+    (void)len;
+    (void)ms;
+    return -1;
+}
+
+static int io_write(void *arg, const unsigned char *buf, size_t len)
+{
+    (void)arg;
+    (void)buf;
+    (void)len;
+    return -1;
+}
+
+static int tx(fido_dev_t *d, uint8_t cmd, const unsigned char *buf, size_t len)
+{
+    struct fido_apdu *a = fido_dev_io_handle(d);
+
+    return a != NULL ? fido_apdu_tx(a, cmd, buf, len) : -1;
+}
+
+static int rx(fido_dev_t *d, uint8_t cmd, unsigned char *buf, size_t len, int ms)
+{
+    struct fido_apdu *a = fido_dev_io_handle(d);
+
+    return a != NULL ? fido_apdu_rx(a, cmd, buf, len, ms) : -1;
+}
+
+static void io_close(void *arg)
+{
+    struct fido_apdu *a = arg;
+
+    a->close(a);
+}
+
+int fido_apdu_open(struct fido_apdu *a, fido_dev_t *d, const char *path)
+{
+    static const fido_dev_io_t io = {
+        .open = io_open, .close = io_close, .read = io_read, .write = io_write};
+    static const fido_dev_transport_t transport = {.rx = rx, .tx = tx};
+    int rc;
+
+    opening = a;
+    rc = fido_dev_set_io_functions(d, &io);
+    if (rc == FIDO_OK)
+        rc = fido_dev_set_transport_functions(d, &transport);
+    if (rc == FIDO_OK)
+        rc = fido_dev_open(d, path);
+    if (opening != NULL) { /* it came not so far */
+        opening = NULL;
+        a->close(a);
+    }
+    return rc;
+}

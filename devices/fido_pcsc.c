@@ -144,19 +144,17 @@ gpg_error_t fido_pcsc_list(struct fido_pcsc *p, bool (*skip)(void *arg, int bus,
 /* --- one token --------------------------------------------------------------------------------------------------------- */
 
 struct handle {
+    struct fido_apdu apdu; /* first: libfido2 closes it by that */
     struct fido_pcsc *bus;
     char *reader;
     struct pcsc_card *pcsc;
     bool in_transaction;
-    struct fido_apdu apdu;
 };
 
-static void handle_close(void *arg)
+static void handle_close(struct fido_apdu *a)
 {
-    struct handle *h = arg;
+    struct handle *h = (struct handle *)a;
 
-    if (h == NULL)
-        return;
     if (h->apdu.info.len > 0) {
         pthread_mutex_lock(&h->bus->mutex);
         struct seen *s = find_seen(h->bus, h->reader);
@@ -183,6 +181,7 @@ static struct handle *handle_new(struct fido_pcsc *p, const char *reader)
     if (h == NULL)
         return NULL;
     h->bus = p;
+    h->apdu.close = handle_close;
     h->reader = gpgrt_strdup(reader);
     if (h->reader == NULL || pcsc_open(reader, &h->pcsc) != 0)
         goto fail;
@@ -199,52 +198,8 @@ static struct handle *handle_new(struct fido_pcsc *p, const char *reader)
     pthread_mutex_unlock(&p->mutex);
     return h;
 fail:
-    handle_close(h);
+    handle_close(&h->apdu);
     return NULL;
-}
-
-/* libfido2's open has nothing but the path to go by: the handle waits here for it, in its own thread. */
-static _Thread_local struct handle *opening;
-
-static void *io_open(const char *path)
-{
-    struct handle *h = opening;
-
-    (void)path;
-    opening = NULL;
-    return h;
-}
-
-/* Never called: what they would carry goes by tx and rx. */
-static int io_read(void *arg, unsigned char *buf, size_t len, int ms)
-{
-    (void)arg;
-    (void)buf;
-    (void)len;
-    (void)ms;
-    return -1;
-}
-
-static int io_write(void *arg, const unsigned char *buf, size_t len)
-{
-    (void)arg;
-    (void)buf;
-    (void)len;
-    return -1;
-}
-
-static int tx(fido_dev_t *d, uint8_t cmd, const unsigned char *buf, size_t len)
-{
-    struct handle *h = fido_dev_io_handle(d);
-
-    return h != NULL ? fido_apdu_tx(&h->apdu, cmd, buf, len) : -1;
-}
-
-static int rx(fido_dev_t *d, uint8_t cmd, unsigned char *buf, size_t len, int ms)
-{
-    struct handle *h = fido_dev_io_handle(d);
-
-    return h != NULL ? fido_apdu_rx(&h->apdu, cmd, buf, len, ms) : -1;
 }
 
 /* Whatever it is, it does not answer to FIDO's name, and is not asked again. */
@@ -261,31 +216,17 @@ static void note_none(struct fido_pcsc *p, const char *reader)
 
 int fido_pcsc_open(struct fido_pcsc *p, fido_dev_t *d, const char *path)
 {
-    static const fido_dev_io_t io = {
-        .open = io_open, .close = handle_close, .read = io_read, .write = io_write};
-    static const fido_dev_transport_t transport = {.rx = rx, .tx = tx};
     const char *reader = path + strlen(FIDO_PCSC_PREFIX);
     struct handle *h = handle_new(p, reader);
-    int rc;
 
     if (h == NULL)
         return FIDO_ERR_RX;
     if (fido_apdu_select(&h->apdu) && h->apdu.applet == APPLET_NONE) {
         note_none(p, reader);
-        handle_close(h);
+        handle_close(&h->apdu);
         return FIDO_ERR_INVALID_ARGUMENT;
     }
-    opening = h;
-    rc = fido_dev_set_io_functions(d, &io);
-    if (rc == FIDO_OK)
-        rc = fido_dev_set_transport_functions(d, &transport);
-    if (rc == FIDO_OK)
-        rc = fido_dev_open(d, path);
-    if (opening != NULL) { /* it came not so far */
-        handle_close(opening);
-        opening = NULL;
-    }
-    return rc;
+    return fido_apdu_open(&h->apdu, d, path);
 }
 
 /* --- one token by two ways --------------------------------------------------------------------------------------------- */

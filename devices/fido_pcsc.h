@@ -23,6 +23,7 @@ int fido_pcsc_open(struct fido_pcsc *p, fido_dev_t *d, const char *path);
 
 /* What libfido2 is given in the place of CTAPHID, on any transport that carries APDUs. */
 struct fido_apdu {
+    void (*close)(struct fido_apdu *a);
     struct card card;
     struct buf
         info; /* the answer to getInfo (CTAP 2.1, 6.4), once known: a card's does not change while it stays */
@@ -35,6 +36,8 @@ struct fido_apdu {
 };
 /* Selects the applet, unless that was done: CTAPHID's INIT does it, too. False: the exchange failed. */
 bool fido_apdu_select(struct fido_apdu *a);
+/* Opens D, which is new, on A: A belongs to it from now on, and A's close is called when D is closed, or this failed. FIDO_ERR_*. */
+int fido_apdu_open(struct fido_apdu *a, fido_dev_t *d, const char *path);
 int fido_apdu_tx(struct fido_apdu *a, uint8_t cmd, const unsigned char *buf, size_t len);
 int fido_apdu_rx(struct fido_apdu *a, uint8_t cmd, unsigned char *buf, size_t len, int ms);
 void fido_apdu_clear(struct fido_apdu *a);
