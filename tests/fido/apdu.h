@@ -18,6 +18,10 @@ struct applet {
 bool applet_command(struct device *d, struct applet *a, struct rd apdu, struct buf *answer);
 void applet_reset(struct applet *a);
 
+/* --- control.c */
+/* False: no such line. */
+bool fido_control(struct device *d, const struct applet *a, const char *line, struct buf *out);
+
 /* --- card.c */
 /* Connects to vpcd; -1: not now. */
 int card_dial(int port);

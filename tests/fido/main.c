@@ -19,14 +19,6 @@
 static struct applet applet;
 static struct device dev = {.tries = 8, .touch_ms = 30000};
 
-int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int listen_at(const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -41,80 +33,6 @@ static int listen_at(const char *path)
 }
 
 /* --- control ------------------------------------------------------------------------------------------------------------ */
-
-static void make(const char *rest, struct buf *out)
-{
-    char algo[16], rp[256], *id, *pub;
-    int protect = 1;
-    struct buf q = BUF_INIT;
-    struct cred *c;
-
-    if (sscanf(rest, "%15s %255s %d", algo, rp, &protect) < 2 ||
-        !cred_make(&dev, strcmp(algo, "ed25519") == 0, rp, protect, &c)) {
-        buf_printf(out, "ERR\n");
-        return;
-    }
-    cred_public(c, &q);
-    id = hex_encode(c->id, sizeof c->id);
-    pub = hex_encode(q.data, q.len);
-    buf_printf(out, "OK %s %s\n", id, pub);
-    gpgrt_free(id);
-    gpgrt_free(pub);
-    buf_free(&q);
-}
-
-static void tell_state(struct buf *out)
-{
-    buf_printf(out,
-               "{\"waiting\": %s, \"made\": %u, \"kept\": %zu, \"pin\": %s, \"silent\": %u, "
-               "\"asserted\": %u, \"cancelled\": %u, "
-               "\"gave_up\": %u, \"pins\": %u, "
-               "\"chosen\": %u, \"busy\": %u, \"tries\": %d, \"apdus\": %u, \"selects\": %u}\n",
-               dev.waiting != NULL ? "true" : "false", dev.made, dev.ncreds,
-               dev.pin != NULL ? "true" : "false", dev.silent, dev.asserted, dev.cancelled,
-               dev.gave_up, dev.pins, dev.chosen, dev.busy, dev.tries, applet.apdus,
-               applet.selects);
-}
-
-static bool control(const char *line, struct buf *out)
-{
-    size_t n = strcspn(line, " ");
-    const char *rest = line + n + strspn(line + n, " ");
-    bool on = strcmp(rest, "on") == 0;
-
-#define IS(word) (strlen(word) == n && strncmp(line, word, n) == 0)
-    if (IS("make")) {
-        make(rest, out);
-        return true;
-    }
-    if (IS("state")) {
-        tell_state(out);
-        return true;
-    }
-    if (IS("touch"))
-        dev.touched = true;
-    else if (IS("auto"))
-        dev.touch_self = on;
-    else if (IS("lie"))
-        dev.lies = on;
-    else if (IS("replay"))
-        dev.replays = on;
-    else if (IS("confuse"))
-        dev.confuses = on;
-    else if (IS("finger"))
-        dev.bad_finger = strcmp(rest, "bad") == 0;
-    else if (IS("patience"))
-        dev.touch_ms = atoi(rest);
-    else if (IS("tries"))
-        dev.tries = atoi(rest);
-    else if (IS("replug"))
-        dev.in_a_row = 0;
-    else
-        return false;
-#undef IS
-    buf_printf(out, "OK\n");
-    return true;
-}
 
 static bool serve_control(int fd)
 {
@@ -133,7 +51,7 @@ static bool serve_control(int fd)
         size_t used = (size_t)(end - (char *)in.data) + 1;
 
         *end = '\0';
-        if (!control((char *)in.data, &out))
+        if (!fido_control(&dev, &applet, (char *)in.data, &out))
             buf_printf(&out, "ERR\n");
         (void)send(fd, out.data, out.len, MSG_NOSIGNAL);
         buf_free(&out);

@@ -1,11 +1,13 @@
 """FIDO tokens that latchkey manages: new keys, resident ones, the PIN, and a touch that stands in for another token's. Real
 ssh-keygen, ssh-add, ssh and sshd, a real pcscd; the authenticators are in software."""
+import base64
 import json
 import unittest
 
 from harness import Agent, AgentClient, Bench, Card, Pcscd, ScriptedPinentry, SecurityKey, Sshd, wait_until
 from harness.agentclient import s, sshsig
 from harness.bench import BUILD
+from harness.securitykey import key_file
 
 STANDIN = "Match use card-admin\n StandIn confirm\nMatch all\n Touch cached 10m max 2\n StandIn fido\n"
 
@@ -308,6 +310,34 @@ class BehindAReader(Case):
             p = []
             counts = card.count(lambda: p.append(self.agent.latchkey("token", "fido", "info", check=False)))
             self.assertEqual((p[0].returncode, p[0].stdout, counts["total"]), (1, "", apdus))
+
+
+class OneCardWithThreeApplications(Case):
+    TURNS = 100
+
+    def test_in_turn(self):
+        """OpenPGP, PIV, FIDO: each takes the card from the other two, and none asks for a PIN again that it was told."""
+        pcscd = Pcscd(self.bench)
+        self.begin("Match all\n Touch none\n AfterUse leave\n")
+        card = Card(pcscd, "yubikey5", "--key", "aut=ed25519", "--piv-key", "9A=nistp256", "--fido")
+        self.pinentry.always()
+        self.agent.wait_token("yubikey")
+        _, handle, public = card.ask("fido make ecdsa ssh: 1").split()
+        path = self.bench.home / ".ssh" / "sk"
+        key_file(path, "ecdsa", bytes.fromhex(handle), bytes.fromhex(public))
+        self.bench.run("ssh-add", "-q", path)
+        slots = {t["slot"]: base64.b64decode(k["ssh"].split()[1]) for k in self.agent.keys() for t in k["tokens"] if k["ssh"]}
+        blobs = [slots["aut"], slots["piv-9a"], base64.b64decode(path.with_suffix(".pub").read_text().split()[1])]
+        c = AgentClient(self.agent.ssh)
+        for i in range(self.TURNS):
+            for name, blob in zip(("OpenPGP", "PIV", "FIDO"), blobs):
+                self.assertIsNotNone(c.sign(blob, sshsig("file"), flags=4), f"{name}, turn {i}: {self.agent.last()}")
+            if i == 0:
+                asked = len(self.pinentry.dialogs())
+                self.assertEqual(asked, 2)  # what the first turn takes
+        self.assertEqual(len(self.pinentry.dialogs()), asked)
+        self.assertEqual(json.loads(card.ask("fido state"))["asserted"], self.TURNS)
+        self.assertEqual(card.state()["tries"][0], 3)
 
 
 class Manage(Case):
