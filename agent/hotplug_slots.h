@@ -114,6 +114,8 @@ struct hotplug {
     unsigned npast, nverified, nlearning;
     /* ssh-add */
     TAILQ_HEAD(stores, store) stores;
+    bool
+        want_resident; /* the process that had the resident keys is gone: the expiry thread puts them into the next one */
     /* ssh-add -s */
     pthread_mutex_t revive_mutex; /* one revival at a time */
     TAILQ_HEAD(providers, provider) providers;

@@ -410,7 +410,7 @@ static int run(const struct options *o)
         remove_stale(false);
     err = start_parts(&a);
     if (err == 0 && a.owns_hardware)
-        resident_offer_all(&a);
+        (void)resident_offer_all(&a);
     if (err == 0)
         err = start_watch(o, server, &watch);
     if (err == 0)

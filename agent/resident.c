@@ -65,16 +65,19 @@ gpg_error_t resident_offer(struct agent *a, const struct sk_entry *e)
     return err;
 }
 
-void resident_offer_all(struct agent *a)
+bool resident_offer_all(struct agent *a)
 {
     struct sk_list *s = sk_book_get(a->resident);
+    bool there = true;
 
     for (size_t i = 0; s != NULL && i < s->n; i++) {
         gpg_error_t err = resident_offer(a, &s->list[i]);
 
+        there &= gpg_err_code(err) != GPG_ERR_ENODEV;
         if (err != 0)
             gpgrt_log_info("%s: a resident key is not offered: %s\n", s->list[i].key->fpr,
                            gpg_strerror(err));
     }
     sk_list_unref(s);
+    return there;
 }

@@ -2,7 +2,10 @@
 ssh-keygen, ssh-add, ssh and sshd, a real pcscd; the authenticators are in software."""
 import base64
 import json
+import os
+import signal
 import unittest
+from pathlib import Path
 
 from harness import Agent, AgentClient, Bench, Card, Pcscd, ScriptedPinentry, SecurityKey, Sshd, wait_until
 from harness.agentclient import s, sshsig
@@ -350,6 +353,17 @@ class Manage(Case):
         b.run("ssh-keygen", "-q", "-p", "-P", "secret", "-N", "", "-f", path)
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
+    def fido_process(self):
+        """The agent's own child."""
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                if path.read_text().rsplit(")", 1)[1].split()[1] == str(self.agent.process.pid) and \
+                        b"latchkey-token\0fido\0" in (path.parent / "cmdline").read_bytes():
+                    return int(path.parent.name)
+            except OSError:
+                continue
+        raise AssertionError("no process for FIDO tokens")
+
     def generate(self, device, name, *options, pins=()):
         path = self.bench.home / ".ssh" / name
         for pin in pins:
@@ -416,6 +430,10 @@ class Manage(Case):
         self.assertEqual({tuple(k) for k in self.listed()}, pubs)
         # Remembered over a restart, without a PIN.
         self.restart()
+        wait_until(lambda: {tuple(k) for k in self.listed()} == pubs, "they are offered again")
+        # .. and over the death of the process that has them.
+        os.kill(self.fido_process(), signal.SIGKILL)
+        wait_until(lambda: self.listed() == [], "they are gone with it")
         wait_until(lambda: {tuple(k) for k in self.listed()} == pubs, "they are offered again")
         server.authorize(plain.with_suffix(".pub").read_text())
         p = self.bench.start(*server.args(), "true")
