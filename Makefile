@@ -158,7 +158,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(lib_agent) $(lib_devices) $(lib_p
 	@mkdir -p $(dir $@)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
 
-$(BUILD)/testcard: $(call obj,$(src_card)) $(lib_proto)
+$(BUILD)/testcard: $(call obj,$(src_card) $(filter-out tests/fido/main.c,$(src_fido))) $(lib_proto)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
 # A PKCS#11 module for the tests: nothing but what PKCS#11 wants is seen of it.

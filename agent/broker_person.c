@@ -87,7 +87,7 @@ void run_hide_notice(struct run *r)
     r->notice = NULL;
 }
 
-static void show_notice(struct run *r, char *desc)
+void run_show_notice(struct run *r, char *desc)
 {
     struct prompt_text text = {.title = "latchkey", .desc = desc};
 
@@ -107,10 +107,10 @@ void run_on_touch(void *arg, bool on)
     }
     run_fresh_deadline(r);
     /* A PKCS#11 module does not tell of touches; it waits where the PIN is typed on the reader. */
-    show_notice(r, gpgrt_bsprintf(r->info != NULL && strcmp(r->info->kind, "pkcs11") == 0
-                                      ? "Enter the PIN on the keypad of %s to %s"
-                                      : "Touch %s to %s",
-                                  token_label(r), r->op->use_text));
+    run_show_notice(r, gpgrt_bsprintf(r->info != NULL && strcmp(r->info->kind, "pkcs11") == 0
+                                          ? "Enter the PIN on the keypad of %s to %s"
+                                          : "Touch %s to %s",
+                                      token_label(r), r->op->use_text));
 }
 
 void run_on_queued(void *arg, unsigned ahead, bool draining)
@@ -121,14 +121,14 @@ void run_on_queued(void *arg, unsigned ahead, bool draining)
     if (r->holder->touch == TOKEN_TOUCH_NEVER && r->holder->pin == TOKEN_PIN_NONE)
         return;
     if (draining)
-        show_notice(r,
-                    gpgrt_bsprintf(
-                        "%s still waits for the touch of a request that was given up. A touch now "
-                        "counts for nothing; this request goes on when it has timed out.",
-                        token_label(r)));
+        run_show_notice(
+            r, gpgrt_bsprintf(
+                   "%s still waits for the touch of a request that was given up. A touch now "
+                   "counts for nothing; this request goes on when it has timed out.",
+                   token_label(r)));
     else if (ahead > 0)
-        show_notice(r, gpgrt_bsprintf("%s is busy with %u earlier request%s", token_label(r), ahead,
-                                      ahead == 1 ? "" : "s"));
+        run_show_notice(r, gpgrt_bsprintf("%s is busy with %u earlier request%s", token_label(r),
+                                          ahead, ahead == 1 ? "" : "s"));
 }
 
 /* What the references of PINs (token_protocol.h) are called. */

@@ -15,6 +15,7 @@
 #define RESTART_MAX_MS  30000
 #define STEADY_MS       10000 /* ready that long: what comes next is a new trouble */
 #define MAX_PAST        32u
+#define SAME_PULL_MS    2000 /* within that the interfaces of one stick go */
 #define REST_MS         2000 /* idle that long: the keys that ssh does not need are read */
 
 static struct slot *find_reader(struct hotplug *h, const char *reader)
@@ -177,20 +178,22 @@ static void forget_past(struct hotplug *h, const char *name)
     }
 }
 
-/* The mutex is held. */
-static void remember_past(struct hotplug *h, const struct slot *s, bool pulled)
+void past_remember(struct hotplug *h, const char *name, bool pulled, int bus, int dev)
 {
     struct past *p = gpgrt_calloc(1, sizeof *p), *last;
 
     if (p == NULL)
         return;
-    *p = (struct past){
-        .name = gpgrt_strdup(s->name), .pulled = pulled, .bus = s->bus, .dev = s->dev};
+    *p = (struct past){.name = gpgrt_strdup(name),
+                       .pulled = pulled,
+                       .at_ms = monotonic_ms(),
+                       .bus = bus,
+                       .dev = dev};
     if (p->name == NULL) {
         gpgrt_free(p);
         return;
     }
-    forget_past(h, s->name);
+    forget_past(h, name);
     TAILQ_INSERT_HEAD(&h->past, p, link);
     if (++h->npast > MAX_PAST) {
         last = TAILQ_LAST(&h->past, pasts);
@@ -266,7 +269,7 @@ static void slot_end(struct hotplug *h, struct slot *s, bool pulled)
     pthread_mutex_lock(&h->mutex);
     TAILQ_REMOVE(&h->slots, s, link);
     if (s->usable)
-        remember_past(h, s, pulled);
+        past_remember(h, s->name, pulled, s->bus, s->dev);
     hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
     slots_count(h);
@@ -275,28 +278,32 @@ static void slot_end(struct hotplug *h, struct slot *s, bool pulled)
     slot_free(s);
 }
 
-/* The reader's word may come before the kernel's: a token that was taken for lost turns out to have
- * been pulled. */
+/* The interfaces' word may come before the kernel's: a token that was taken for lost turns out to have been pulled. One stick is
+ * pulled once, however many of its interfaces there were. */
 static void past_removed(struct hotplug *h, int bus, int dev)
 {
     struct past *p;
     char *name = NULL;
+    bool acted = false, due = false;
 
     pthread_mutex_lock(&h->mutex);
     TAILQ_FOREACH(p, &h->past, link)
     {
-        if (p->pulled || p->bus != bus || p->dev != dev)
+        if (p->bus != bus || p->dev != dev)
             continue;
+        acted |= p->pulled && monotonic_ms() - p->at_ms < SAME_PULL_MS;
+        due |= !p->pulled;
+        if (!p->pulled && name == NULL)
+            name = gpgrt_strdup(p->name);
         p->pulled = true;
-        name = gpgrt_strdup(p->name);
-        hotplug_changed(h);
-        break;
     }
+    if (due)
+        hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
-    if (p == NULL)
-        return;
-    act_on_pull(h, name != NULL ? name : "a token");
-    run_on_unplug(h, name != NULL ? name : "");
+    if (due && !acted) {
+        act_on_pull(h, name != NULL ? name : "a token");
+        run_on_unplug(h, name != NULL ? name : "");
+    }
     gpgrt_free(name);
 }
 

@@ -114,6 +114,7 @@ struct token_job {
     bool pin_typed, pin_cached, pin_device, touched; /* from SHOWN */
     bool asserted; /* SAYS is what a security key claims to have signed */
     struct sk_assertion says;
+    char device[64]; /* which of several it was, "": not told */
 };
 
 /* Runs J on T: queues it (what wipes goes first), waits with W (whose deadline and cancellation apply), gives results. The

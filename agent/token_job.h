@@ -47,6 +47,7 @@ struct job {
     size_t nkeys;
     bool pin_typed, pin_cached, pin_device, touched, asserted;
     struct sk_assertion says;
+    char device[64];
 };
 
 struct channel {

@@ -43,6 +43,7 @@ struct driver_op {
     bool pin_typed, pin_cached, pin_device, touched;
     bool asserted; /* SAYS is what a security key signed with it */
     struct sk_assertion says;
+    char device[64]; /* which of several devices it was: its path; "" */
 };
 
 /* A verb that only some kinds have (proto/token_protocol.h). RESULT, secure, is the answer's data. */

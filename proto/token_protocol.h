@@ -84,7 +84,19 @@
  *   PIVIMPORT key=ID [pin-policy=..] [touch-policy=..] [force=1]       INQUIRE VALUE: a private key, PEM
  *   PIVDELETE key=ID        key and certificate; S PIVKEPT key=1 where the card can delete no key, and only the certificate went
  *   PIVRESET                the PIV application as it left the factory (Yubico's command)
- 
+ *
+ * Verbs of security keys by libfido2 ("fido"). Where several are plugged in and one is meant, they blink until one is
+ * touched. PIN ref=fido.
+ *   ASSERT                  INQUIRE CREDENTIALS gets SSH strings, each the private part of ADD_IDENTITY, all for one application;
+ *                           INQUIRE DATA the message. All devices that hold one of them wait for a touch; the first that is touched
+ *                           signs as with SIGN: canonical (sig-val ..), CREDENTIAL n=I (from 0) and SHOWN lines.
+ *   GENERATE application=A algo=ed25519|ecdsa [resident=1] [verify=1] [no-touch=1] [user=U] [force=1]
+ *                           a new credential: a CREDENTIAL line. GPG_ERR_EEXIST: a resident one of that application and user
+ *                           is there, which force would replace
+ *   DEVICES                 a DEVICE line each
+ *   RESIDENT                the resident keys for "ssh:.." of one: its DEVICE line, CREDENTIAL lines
+ *   DELRESIDENT handle=BASE64
+ *   CHANGEPIN               sets the PIN where there is none, else changes it
  *
  * Arguments:
  *   job      the command's number on its channel, with every verb: for cancelling
@@ -105,7 +117,7 @@
  *                           must have been warned; error=wrong: the previous one in this request was refused.
  *                           low: the number is not known, but a wrong one was given since the last right one. label:
  *                           which token, where one process serves several. new: one to be set (typed twice). ref: 81, 82 user
- *                           PIN, 83 admin PIN, rc reset code, user (PKCS#11), piv and
+ *                           PIN, 83 admin PIN, rc reset code, user (PKCS#11), fido, piv and
  *                           piv-puk, global (the card's own for all its applications), piv-mgm PIV management key in hex, file
  *                           passphrase of a key file.
  *   PASSPHRASE key=G why=use|old|import|export|new try=N tries=N [error=bad]
@@ -127,9 +139,12 @@
  *         [comment=C] [ssh=N: place in the list] [ssh-disabled=1] [ssh-ttl=N] [confirm=yes|restricted|ssh] [prompt=no] [remote-list=1]
  *   NONCE [cache=HEX] [passwd=HEX]   names a passphrase for this while
  *   ATTR name=K text=T      "S K T" as scdaemon writes it, its escapes included
+ *   CREDENTIAL blob=BASE64 (public key, ssh) handle=BASE64 flags=N [user=U]
+ *   DEVICE path=P [fido2=1] [pin=1] [tries=N] [uv=1] [manage=1: RESIDENT] [aaguid=HEX] [versions=A,B] [extensions=A,B]
+ *          [options=NAME:0|1,..] [firmware=N] [min-pin=N] [problem=T: it cannot be opened]
  *   PROGRESS what=W char=C cur=N total=N
  *   MORE part, LAST part    of one status line, keyword and all, that is too long for Assuan
- *   SHOWN [pin=typed|cached|device] [touch=1] [flags=N counter=N]
+ *   SHOWN [pin=typed|cached|device] [touch=1] [flags=N counter=N] [device=P: of those that one process serves]
  *                           what was shown for this operation; touch=1 only if the token enforced one just now; pin=device:
  *                           the token itself verified the person. flags, counter: what a security key signed with it
  */
@@ -180,10 +195,17 @@
 #define TOKEN_VERB_PIV_IMPORT      "PIVIMPORT"
 #define TOKEN_VERB_PIV_DELETE      "PIVDELETE"
 
+#define TOKEN_VERB_ASSERT      "ASSERT"
+#define TOKEN_VERB_DEVICES     "DEVICES"
+#define TOKEN_VERB_RESIDENT    "RESIDENT"
+#define TOKEN_VERB_DELRESIDENT "DELRESIDENT"
+
 /* Status lines of theirs. */
-#define TOKEN_STATUS_STORED "STORED"
-#define TOKEN_STATUS_NONCE  "NONCE"
-#define TOKEN_STATUS_ATTR   "ATTR"
+#define TOKEN_STATUS_STORED     "STORED"
+#define TOKEN_STATUS_NONCE      "NONCE"
+#define TOKEN_STATUS_ATTR       "ATTR"
+#define TOKEN_STATUS_CREDENTIAL "CREDENTIAL"
+#define TOKEN_STATUS_DEVICE     "DEVICE"
 /* A long line's parts, of any verb. */
 #define TOKEN_STATUS_MORE "MORE"
 #define TOKEN_STATUS_LAST "LAST"

@@ -197,18 +197,19 @@ static const struct command cmd_token_forget = {
 };
 
 static const struct command *const subcommands[] = {
-    &cmd_token_list,
-    &cmd_token_forget,
-    &cmd_token_piv,
-    NULL,
+    &cmd_token_list,   &cmd_token_forget,   &cmd_token_piv, &cmd_token_fido,
+    &cmd_token_enroll, &cmd_token_presence, NULL,
 };
 
 const struct command cmd_token = {
     .name = "token",
-    .usage = "list | forget | piv ...",
+    .usage = "list | forget | piv | fido | enroll-presence | presence ...",
     .summary = "list and manage tokens",
-    .help = "  list      tokens and what they can do\n"
-            "  piv       the PIV application of a token\n"
-            "  forget    what tells that a card is the one that it was\n",
+    .help = "  list             tokens and what they can do\n"
+            "  piv              the PIV application of a token\n"
+            "  fido             FIDO tokens\n"
+            "  enroll-presence  enroll a FIDO token for StandIn fido\n"
+            "  presence         those that are enrolled\n"
+            "  forget           what tells that a card is the one that it was\n",
     .sub = subcommands,
 };

@@ -16,4 +16,10 @@ gpg_error_t cli_token_call(const struct command *c, const char *name, const char
                            const struct buf *fields, const struct rd *value, struct buf *reply,
                            void (*tell)(void *arg, const char *line), void *arg);
 
+/* FIDO do=WHAT FIELDS (may be NULL) with a JSON answer, as cli_json has it; without one: the exit code. */
+json_t *cli_fido(const char *what, const struct buf *fields, int *status);
+int cli_fido_do(const char *what, const struct buf *fields);
+
+extern const struct command cmd_token_fido, cmd_token_enroll, cmd_token_presence;
+
 #endif

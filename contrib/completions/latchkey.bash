@@ -21,7 +21,12 @@ _latchkey_options()
     "token piv import") echo "--token --pin-policy --touch-policy --name --days --force --no-certificate --help" ;;
     "token piv certificate") echo "--token --name --days --help" ;;
     "token piv "*) echo "--token --help" ;;
-    status | "token list") echo "--json --help" ;;
+    status | "token list" | "token fido info" | "token fido keys") echo "--json --help" ;;
+    "token enroll-presence") echo "--name --help" ;;
+    "token presence") echo "--json --forget --help" ;;
+    "token fido generate")
+        echo "--file --type --application --comment --resident --user --verify-required --no-touch-required --force --help"
+        ;;
     keys) echo "--json --ssh --fingerprint --openpgp --output --help" ;;
     log) echo "--follow --lines --json --help" ;;
     "policy explain") echo "--host --user --key --use --client --forwarded --unbound --last --help" ;;
@@ -44,7 +49,15 @@ _latchkey()
     fi
     case $command in policy | token) [ "$COMP_CWORD" -gt 2 ] && command="$command ${COMP_WORDS[2]}" ;; esac
     [ "$command" = "token piv" ] && [ "$COMP_CWORD" -gt 3 ] && command="token piv ${COMP_WORDS[3]}"
+    [ "$command" = "token fido" ] && [ "$COMP_CWORD" -gt 3 ] && command="$command ${COMP_WORDS[3]}"
     case $command:$prev in
+    "token fido generate:--file" | "token fido generate:-f")
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    "token fido generate:--type" | "token fido generate:-t") words="ed25519 ecdsa" ;;
+    "token fido":*) words="info keys delete generate set-pin --help" ;;
     keys:--output | keys:-o)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -78,7 +91,7 @@ _latchkey()
     policy:*) words="check show explain --help" ;;
     "help:policy" | "help policy:"*) words="check show explain" ;;
     help:help) words="status keys lock unlock policy reload log token" ;;
-    token:*) words="list piv forget --help" ;;
+    token:*) words="list piv forget fido enroll-presence presence --help" ;;
     "token forget":*)
         words=$(_latchkey_options "$command")
         case $cur in -*) ;; *) words="$words $(_latchkey_tokens)" ;; esac

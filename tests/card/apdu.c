@@ -1,5 +1,6 @@
 /* The card's side of each command. */
 #include "tests/card/command.h"
+#include "tests/card/fido.h"
 
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -47,6 +48,12 @@ void emu_factory(struct emu *e)
 }
 
 void emu_reset(struct emu *e)
+{
+    fido_card_reset(e);
+    emu_deselect(e);
+}
+
+void emu_deselect(struct emu *e)
 {
     e->selected = e->piv_selected = false;
     e->verified[0] = e->verified[1] = e->verified[2] = false;
@@ -438,6 +445,8 @@ bool emu_apdu(struct emu *e, struct rd cmd, struct buf *resp)
         put_sw(resp, e->fail.sw);
         return true;
     }
+    if (fido_card_apdu(e, cmd, resp))
+        return true;
     if (!parse(e, cmd, &c, &sw)) {
         put_sw(resp, sw);
         return true;

@@ -8,12 +8,14 @@
  *   fail N SW [INS]          the next N commands (of that instruction, hex) answer SW (hex)
  *   drop-on INS|off          the card goes away when that instruction comes
  *   garbage on|off           answers are noise
+ *   fido LINE                testfido's, for the card's FIDO applet
  *   delay MS                 each command takes that long
  *   log                      JSON: the last commands, PINs cut off
  *   management-key HEX       PIV's, of the kind that it is
  *   object ID                PIV's data object, hex
  *   quit */
 #include "tests/card/emu.h"
+#include "tests/card/fido.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -111,10 +113,15 @@ static const char *press(struct emu *e)
 /* What has an answer of its own appends it to B and returns NULL. */
 static const char *command(struct emu *e, char *line, struct buf *b)
 {
-    char *save = NULL, *verb = strtok_r(line, " \r\n", &save),
-         *arg = strtok_r(NULL, " \r\n", &save);
-    char *arg2 = strtok_r(NULL, " \r\n", &save), *arg3 = strtok_r(NULL, " \r\n", &save);
+    char *save = NULL, *verb, *arg, *arg2, *arg3;
 
+    line[strcspn(line, "\r\n")] = '\0';
+    if (strncmp(line, "fido ", 5) == 0)
+        return fido_card_control(e, line + 5, b) ? NULL : "ERR";
+    verb = strtok_r(line, " ", &save);
+    arg = strtok_r(NULL, " ", &save);
+    arg2 = strtok_r(NULL, " ", &save);
+    arg3 = strtok_r(NULL, " ", &save);
     if (verb == NULL)
         return "ERR empty";
     if (strcmp(verb, "state") == 0) {

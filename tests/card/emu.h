@@ -56,6 +56,7 @@ struct emu {
     uint8_t serial[4];
     /* application state */
     bool selected, piv_selected, terminated;
+    bool fido; /* the FIDO applet is there, too */
     bool verified[3]; /* 81, 82, 83 */
     int tries[3];
     struct buf pins[3];  /* as compared: derived when a KDF is set */
@@ -94,6 +95,8 @@ struct emu {
 bool emu_apdu(struct emu *e, struct rd cmd, struct buf *resp);
 /* Power off, reset: the application state is gone. */
 void emu_reset(struct emu *e);
+/* What another application's SELECT does to OpenPGP and PIV. */
+void emu_deselect(struct emu *e);
 /* As it left the factory: no keys, the default PINs. */
 void emu_factory(struct emu *e);
 

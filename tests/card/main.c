@@ -1,5 +1,6 @@
 /* The loop that joins pcscd through vpcd, and the options. */
 #include "tests/card/emu.h"
+#include "tests/card/fido.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,7 +32,8 @@ static const char usage[] =
     "                      gzip nocert nokey imported\n"
     "  --piv-pin PIN  --piv-puk PUK  --piv-guid HEX32  --piv-global-pin\n"
     "  --piv-version A.B.C (before its keys)\n"
-    "  --delay MS          each command takes that long\n";
+    "  --delay MS          each command takes that long\n"
+    "  --fido              the FIDO applet is there, too\n";
 
 /* vpcd writes a message in two pieces and leaves Nagle's algorithm on: the second one waits for our
  * acknowledgement of the first, which must not wait either (40 ms a command otherwise). */
@@ -252,6 +254,7 @@ int main(int argc, char **argv)
         PIV_GUID,
         PIV_GLOBAL,
         PIV_VERSION,
+        FIDO,
         HELP
     };
     static const struct option options[] = {{"profile", 1, NULL, PROFILE},
@@ -275,6 +278,7 @@ int main(int argc, char **argv)
                                             {"piv-guid", 1, NULL, PIV_GUID},
                                             {"piv-global-pin", 0, NULL, PIV_GLOBAL},
                                             {"piv-version", 1, NULL, PIV_VERSION},
+                                            {"fido", 0, NULL, FIDO},
                                             {NULL, 0, NULL, 0}};
     static struct emu e = {.mutex = PTHREAD_MUTEX_INITIALIZER,
                            .changed = PTHREAD_COND_INITIALIZER,
@@ -373,6 +377,9 @@ int main(int argc, char **argv)
             bad = bad || sscanf(optarg, "%hhu.%hhu.%hhu", &e.piv.version[0], &e.piv.version[1],
                                 &e.piv.version[2]) != 3;
             e.piv.extensions = e.piv.version[0] != 0;
+            break;
+        case FIDO:
+            fido_install(&e);
             break;
         case HELP:
             fputs(usage, stdout);

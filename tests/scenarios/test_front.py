@@ -10,7 +10,9 @@ from harness.bench import BUILD, TOP
 
 COMMANDS = ["status", "keys", "lock", "unlock", "reload", "log", "policy", "policy check", "policy show", "policy explain",
             "token", "token list", "token forget", "token piv", "token piv status", "token piv generate", "token piv certificate",
-            "token piv import", "token piv delete", "token piv change-pin", "token piv change-puk", "token piv unblock", "token piv reset"]
+            "token piv import", "token piv delete", "token piv change-pin", "token piv change-puk", "token piv unblock", "token piv reset",
+            "token enroll-presence", "token presence", "token fido info", "token fido keys", "token fido delete",
+            "token fido generate", "token fido set-pin"]
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*)")
 
 
