@@ -21,8 +21,8 @@ mandir     := $(PREFIX)/share/man
 # --- dependencies ----------------------------------------------------------------------------------------------
 PKGS_proto   := gpg-error libgcrypt libcrypto libassuan
 PKGS_agent   := gpg-error libgcrypt libassuan libudev libsystemd jansson libcrypto
-PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1 libfido2 libprotobuf-c libusb-1.0 hidapi-hidraw
-PKGS_tests   := check libcrypto libssh libcbor
+PKGS_devices := gpg-error libgcrypt libassuan libpcsclite libcrypto p11-kit-1 libfido2 ksba zlib libprotobuf-c libusb-1.0 hidapi-hidraw
+PKGS_tests   := check libcrypto libssh libcbor zlib
 PKGS_all     := $(sort $(PKGS_proto) $(PKGS_agent) $(PKGS_devices) $(PKGS_tests))
 
 # What needs no compiled program must not trip over a missing library.
@@ -170,7 +170,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(lib_agent) $(lib_devices) $(lib_p
 	@mkdir -p $(dir $@)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(libs_tests)
 
-$(BUILD)/testcard: $(call obj,$(src_card)) $(lib_proto)
+$(BUILD)/testcard: $(call obj,$(src_card) $(filter-out tests/fido/main.c,$(src_fido))) $(lib_proto)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
 # A PKCS#11 module for the tests: nothing but what PKCS#11 wants is seen of it.

@@ -18,6 +18,7 @@ struct limits;
 struct lock;
 struct policy_holder;
 struct prompt;
+struct sk_book;
 struct waits;
 struct wallets;
 
@@ -33,6 +34,8 @@ struct agent {
     struct known_hosts *known_hosts;
     struct prompt *prompt;
     struct audit *audit;
+    struct sk_book *presence; /* FIDO tokens whose touch stands in */
+    struct sk_book *resident; /* ssh keys that FIDO tokens keep, as far as they were listed */
     struct hotplug *hotplug;
     struct wallets *wallets;
     struct gpg *gpg;      /* gpg_agent.h: what it takes to serve gpg; NULL: it does not */

@@ -246,10 +246,8 @@ static gpg_error_t check_presence(struct run *r)
         r->dialog_is_presence = true;
         return 0;
     case STANDIN_FIDO:
-        return refuse_by(
-            r, SET_STANDIN, GPG_ERR_NOT_SUPPORTED,
-            "the policy wants a touch on an enrolled FIDO token (StandIn fido), which this version "
-            "cannot ask for yet: use StandIn confirm or a token with touch");
+        r->want_standin = true;
+        return 0;
     case STANDIN_DENY:
         break;
     }
@@ -398,6 +396,8 @@ static gpg_error_t run_on_holder(struct run *r)
     }
     if (job.touched)
         r->out.presence = "touch";
+    if (job.device[0] != '\0')
+        hotplug_note_device(r->a->hotplug, job.device);
     if (op->asserted) {
         if (job.pin_typed || job.pin_device || job.touched)
             hotplug_note_key_verified(r->a->hotplug, r->holder->token, r->holder->id);
@@ -426,10 +426,12 @@ static gpg_error_t run_on_tokens(struct run *r)
         return err;
     if (choose_holder(r, r->holder) != 0)
         return err;
-    r->want_dialog = r->dialog_is_presence = r->want_touch = false;
+    r->want_dialog = r->dialog_is_presence = r->want_touch = r->want_standin = false;
     err = check_presence(r);
     if (err == 0)
         err = run_ask_dialog(r);
+    if (err == 0)
+        err = run_ask_standin(r);
     return err != 0 ? err : run_on_holder(r);
 }
 
@@ -448,7 +450,8 @@ static gpg_error_t walk(struct run *r)
         return err;
     check_rate(r);
     check_confirm(r);
-    if ((err = check_presence(r)) != 0 || (err = run_ask_dialog(r)) != 0)
+    if ((err = check_presence(r)) != 0 || (err = run_ask_dialog(r)) != 0 ||
+        (err = run_ask_standin(r)) != 0)
         return err;
     if (!r->op->judge_only && (err = run_on_tokens(r)) != 0)
         return err;
@@ -466,7 +469,7 @@ static void note_success(struct run *r)
     char *how;
 
     if (shown && r->scope != NULL && r->v.touch == TOUCH_CACHED &&
-        r->holder->touch != TOKEN_TOUCH_CACHED)
+        (r->stood_in || r->holder->touch != TOKEN_TOUCH_CACHED))
         grants_add_presence(g, r->scope, r->out.token != NULL ? r->out.token : "");
     if (r->approved && r->approval_scope != NULL)
         grants_approve(g, r->op->from->id, r->approval_scope);

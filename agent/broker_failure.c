@@ -64,6 +64,35 @@ static const char *explain_wallet(gpg_error_t err)
     }
 }
 
+/* Of what manages a PIV card. */
+static const char *explain_piv(gpg_error_t err)
+{
+    switch (gpg_err_code(err)) {
+    case GPG_ERR_PIN_BLOCKED:
+        return "blocked: a PIN is unblocked by the PUK; when both are blocked only a PIV reset "
+               "helps, which "
+               "ends its keys";
+    case GPG_ERR_EEXIST:
+        return "a key is there already, and stays unless its loss is asked for (--force)";
+    case GPG_ERR_NOT_SUPPORTED:
+        return "the token cannot do that";
+    case GPG_ERR_UNSUPPORTED_ALGORITHM:
+    case GPG_ERR_BAD_DATA:
+        return "the token makes or takes no such key";
+    case GPG_ERR_USE_CONDITIONS:
+        return "the card does not take it: a PIN that is too simple, or too short?";
+    case GPG_ERR_BAD_PASSPHRASE:
+        return "the management key is another one";
+    case GPG_ERR_BAD_SECKEY:
+        return "this is no private key in PEM, or its passphrase is wrong";
+    case GPG_ERR_PUBKEY_ALGO:
+    case GPG_ERR_UNKNOWN_CURVE:
+        return "no PIV card takes a key of that kind";
+    default:
+        return NULL;
+    }
+}
+
 const char *run_explain(const struct run *r, gpg_error_t err)
 {
     const char *why = r->held->wallet != NULL ? explain_wallet(err)
@@ -71,6 +100,8 @@ const char *run_explain(const struct run *r, gpg_error_t err)
                           ? explain_security_key(err)
                           : NULL;
 
+    if (why == NULL && r->op->word != NULL && strncmp(r->op->word, "PIV", 3) == 0)
+        why = explain_piv(err);
     if (why != NULL)
         return why;
     if (gpg_err_source(err) == GPG_ERR_SOURCE_PINENTRY)
@@ -90,6 +121,12 @@ const char *run_explain(const struct run *r, gpg_error_t err)
         return "the card did not answer as it should: take it out and put it in again";
     case GPG_ERR_TIMEOUT:
         return "not touched in time";
+    case GPG_ERR_NO_SECKEY:
+        return "the token does not hold the private key";
+    case GPG_ERR_BAD_SIGNATURE:
+        return "the card does not prove that it is the card that it says it is (PIV slot 9E); no "
+               "PIN was "
+               "sent to it";
     case GPG_ERR_CANCELED:
         return "the client hung up";
     case GPG_ERR_LOCKED:

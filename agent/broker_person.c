@@ -88,7 +88,7 @@ void run_hide_notice(struct run *r)
     r->notice = NULL;
 }
 
-static void show_notice(struct run *r, char *desc)
+void run_show_notice(struct run *r, char *desc)
 {
     struct prompt_text text = {.title = "latchkey", .desc = desc};
 
@@ -108,11 +108,12 @@ void run_on_touch(void *arg, bool on)
     }
     run_fresh_deadline(r);
     /* A PKCS#11 module does not tell of touches; it waits where the PIN is typed on the reader. */
-    show_notice(r, gpgrt_bsprintf(r->info != NULL && strcmp(r->info->kind, "pkcs11") == 0
-                                      ? "Enter the PIN on the keypad of %s to %s"
-                                  : r->held->wallet != NULL ? "Look at %s and confirm there, to %s"
-                                                            : "Touch %s to %s",
-                                  token_label(r), r->op->use_text));
+    run_show_notice(r,
+                    gpgrt_bsprintf(r->info != NULL && strcmp(r->info->kind, "pkcs11") == 0
+                                       ? "Enter the PIN on the keypad of %s to %s"
+                                   : r->held->wallet != NULL ? "Look at %s and confirm there, to %s"
+                                                             : "Touch %s to %s",
+                                   token_label(r), r->op->use_text));
 }
 
 void run_on_queued(void *arg, unsigned ahead, bool draining)
@@ -123,14 +124,14 @@ void run_on_queued(void *arg, unsigned ahead, bool draining)
     if (r->holder->touch == TOKEN_TOUCH_NEVER && r->holder->pin == TOKEN_PIN_NONE)
         return;
     if (draining)
-        show_notice(r,
-                    gpgrt_bsprintf(
-                        "%s still waits for the touch of a request that was given up. A touch now "
-                        "counts for nothing; this request goes on when it has timed out.",
-                        token_label(r)));
+        run_show_notice(
+            r, gpgrt_bsprintf(
+                   "%s still waits for the touch of a request that was given up. A touch now "
+                   "counts for nothing; this request goes on when it has timed out.",
+                   token_label(r)));
     else if (ahead > 0)
-        show_notice(r, gpgrt_bsprintf("%s is busy with %u earlier request%s", token_label(r), ahead,
-                                      ahead == 1 ? "" : "s"));
+        run_show_notice(r, gpgrt_bsprintf("%s is busy with %u earlier request%s", token_label(r),
+                                          ahead, ahead == 1 ? "" : "s"));
 }
 
 /* What the references of PINs (token_protocol.h) are called. */
@@ -149,6 +150,13 @@ static const struct pin_name *name_pin(const char *ref)
         {"matrix", "Positions", "PIN", "PIN",
          "costs time: each wrong one makes the device wait longer"},
         {"rc", "Reset Code", "Reset code", "reset code", "blocks it"},
+        {"piv", "PIV PIN", "PIV PIN", "PIV PIN", "blocks it: then the PUK is needed"},
+        {"piv-puk", "PUK", "PUK", "PUK",
+         "blocks it: a blocked PIN is then lost until a PIV reset, which ends its keys"},
+        {"piv-mgm", "Management key", "Management key (hexadecimal)", "management key",
+         "is refused"},
+        {"file", "Passphrase", "Passphrase of the key file, for", "passphrase", "is refused"},
+        {"global", "PIN", "PIN", "PIN", "blocks it"},
         {"", "PIN", "PIN", "PIN", "blocks it"},
     };
     const struct pin_name *n = names;

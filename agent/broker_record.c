@@ -147,6 +147,11 @@ gpg_error_t broker_record(const struct operation *op, const struct policy_verdic
     json_object_set_new(j, "presence", json_string(o->presence));
     if (strcmp(o->presence, "cached") == 0)
         json_object_set_new(j, "presence_age", json_integer(o->presence_age));
+    if (o->standin != NULL)
+        json_object_set_new(j, "presence_token",
+                            json_pack("{s:s, s:i, s:I}", "name", o->standin, "flags",
+                                      (int)o->standin_says.flags, "counter",
+                                      (json_int_t)o->standin_says.counter));
     json_object_set_new(j, "pin", json_string(o->pin));
     if (op->asserted)
         json_object_set_new(j, "security_key",

@@ -1,5 +1,5 @@
 /* An operation under way: the broker's steps read and write this and nothing else. Only broker.c,
- * broker_failure.c and broker_person.c include it. */
+ * broker_failure.c, broker_person.c and broker_standin.c include it. */
 #ifndef LATCHKEY_AGENT_BROKER_RUN_H
 #define LATCHKEY_AGENT_BROKER_RUN_H
 
@@ -23,6 +23,9 @@ struct run {
     bool confirm_by_typing;  /* Confirm is left to the dialog for the passphrase */
     bool want_dialog;        /* a dialog is due, for any of the reasons for one */
     bool dialog_is_presence; /* .. and stands in for a touch */
+    bool want_standin;       /* a touch on an enrolled FIDO token does */
+    bool stood_in;           /* it was given */
+    char standin_label[33];  /* behind out.standin */
     bool want_touch;         /* the token's own touch is the presence asked for */
     bool over_rate;
     bool counted;   /* between grants_begin_use and _end_use */
@@ -52,5 +55,10 @@ void run_on_touch(void *arg, bool on);
 void run_on_queued(void *arg, unsigned ahead, bool draining);
 void run_on_progress(void *arg, const char *line);
 void run_hide_notice(struct run *r);
+/* Shows DESC, new text that it frees, in the place of what is shown now. */
+void run_show_notice(struct run *r, char *desc);
+
+/* broker_standin.c: asks the enrolled FIDO tokens for a touch, if one is wanted, and notes it. */
+gpg_error_t run_ask_standin(struct run *r);
 
 #endif

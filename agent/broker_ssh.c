@@ -14,6 +14,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define SETTLE_MS 3000
+
 /* --- listing
  * -------------------------------------------------------------------------------------------------------
  */
@@ -262,6 +264,13 @@ gpg_error_t broker_sign_ssh(struct agent *a, const struct origin *from, struct r
     gpg_error_t err;
 
     op.id = snap != NULL ? keyring_find_blob(snap, key_blob) : NULL;
+    if (op.id == NULL) {
+        /* Some keys of a card are read when it has nothing else to do. */
+        hotplug_settle_all(a->hotplug, SETTLE_MS);
+        keyring_put(snap);
+        snap = keyring_get(a->keyring);
+        op.id = snap != NULL ? keyring_find_blob(snap, key_blob) : NULL;
+    }
     if (op.id != NULL && broker_revive(a, op.id)) {
         keyring_put(snap);
         snap = keyring_get(a->keyring);

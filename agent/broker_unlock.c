@@ -1,8 +1,9 @@
 /* `latchkey unlock`: a fresh PIN or touch on a token that was used before the lock and still holds
- * its keys, or a dialog where there is no such token (policy-language: Lock). */
+ * its keys, or a touch on an enrolled FIDO token, or a dialog where there is no such token (policy-language: Lock). */
 #include "agent/audit.h"
 #include "agent/broker.h"
 #include "agent/broker_prove.h"
+#include "agent/broker_standin.h"
 #include "agent/hotplug.h"
 #include "agent/lock.h"
 #include "agent/prompt.h"
@@ -182,6 +183,38 @@ static gpg_error_t unlock_by(struct unlock *u, struct token *t)
     return err;
 }
 
+/* By an enrolled FIDO token. */
+static gpg_error_t unlock_by_presence(struct unlock *u, const struct sk_list *set)
+{
+    struct token_job job = {.pin = on_pin, .touch = on_touch, .arg = u};
+    struct buf message = BUF_INIT;
+    struct standin shown;
+    char *how;
+    gpg_error_t err;
+
+    u->label = "your FIDO key";
+    standin_begin(&message, "unlock");
+    err = buf_err(&message);
+    if (err == 0)
+        err = standin_ask(u->a, set, buf_rd(&message), &u->w, &job, &shown);
+    prompt_notice_hide(u->notice);
+    buf_free(&message);
+    if (err != 0) {
+        u->failure =
+            gpg_err_code(err) == GPG_ERR_CARD_NOT_PRESENT
+                ? gpgrt_strdup("not unlocked: no FIDO token that is enrolled is plugged in")
+            : gpg_err_code(err) == GPG_ERR_BAD_SIGNATURE
+                ? gpgrt_strdup("not unlocked: what the FIDO token signed shows no touch")
+                : failure_text(u, err);
+        return err;
+    }
+    how = gpgrt_bsprintf("touch %s", shown.label);
+    if (!lock_open(u->a, u->locks, how != NULL ? how : "touch"))
+        err = gpg_error(GPG_ERR_LOCKED);
+    gpgrt_free(how);
+    return err;
+}
+
 static gpg_error_t ask(struct unlock *u)
 {
     struct prompt_text text = {.title = "latchkey", .ok = "Unlock", .cancel = "Stay locked"};
@@ -214,16 +247,19 @@ gpg_error_t broker_unlock(struct agent *a, const struct origin *from, char **err
 {
     struct unlock u = {.a = a, .from = from, .locks = lock_count(a->lock)};
     struct hotplug_entry *e;
+    struct sk_list *enrolled = sk_book_get(a->presence);
     struct token *t = NULL;
     size_t n = 0;
-    gpg_error_t err;
+    gpg_error_t err = 0;
 
     *error_text = NULL;
     if (!lock_is_locked(a->lock)) {
-        if (!lock_is_passphrase_locked(a->lock))
-            return 0;
-        *error_text = gpgrt_strdup("locked by ssh-add -x: unlock with ssh-add -X");
-        return gpg_error(GPG_ERR_LOCKED);
+        if (lock_is_passphrase_locked(a->lock)) {
+            *error_text = gpgrt_strdup("locked by ssh-add -x: unlock with ssh-add -X");
+            err = gpg_error(GPG_ERR_LOCKED);
+        }
+        sk_list_unref(enrolled);
+        return err;
     }
     e = hotplug_entries(a->hotplug, &n);
     for (size_t i = 0; i < n && t == NULL; i++)
@@ -232,7 +268,7 @@ gpg_error_t broker_unlock(struct agent *a, const struct origin *from, char **err
     hotplug_entries_free(e, n);
     /* A dialog is enough only where no token can do better: not because another one sits in its
      * place. */
-    if (t == NULL && hotplug_any_verified(a->hotplug)) {
+    if (t == NULL && enrolled == NULL && hotplug_any_verified(a->hotplug)) {
         *error_text =
             gpgrt_strdup("the token that can unlock is not plugged in: insert it and try again");
         err = gpg_error(GPG_ERR_CARD_NOT_PRESENT);
@@ -242,7 +278,9 @@ gpg_error_t broker_unlock(struct agent *a, const struct origin *from, char **err
     if (err != 0)
         goto out;
     u.w.ignore_lock = true;
-    err = t != NULL ? unlock_by(&u, t) : ask(&u);
+    err = t != NULL          ? unlock_by(&u, t)
+          : enrolled != NULL ? unlock_by_presence(&u, enrolled)
+                             : ask(&u);
     wait_end(&u.w);
 out:
     if (err != 0) {
@@ -261,6 +299,7 @@ out:
         record_failure(a, from, err);
     }
     gpgrt_free(u.failure);
+    sk_list_unref(enrolled);
     if (t != NULL)
         token_unref(t);
     return err;

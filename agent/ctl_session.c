@@ -3,6 +3,7 @@
 #include "agent/broker.h"
 #include "agent/certificates.h"
 #include "agent/ctl_explain.h"
+#include "agent/ctl_fido.h"
 #include "agent/ctl_json.h"
 #include "agent/ctl_object.h"
 #include "agent/ctl_token.h"
@@ -282,6 +283,18 @@ static gpg_error_t cmd_token(assuan_context_t ctx, char *line)
     return err != 0 ? failed(ctx, err, text) : 0;
 }
 
+static gpg_error_t cmd_fido(assuan_context_t ctx, char *line)
+{
+    struct session *s = session_of(ctx);
+    char *text = NULL;
+    json_t *j = NULL;
+    gpg_error_t err = ctl_fido(s->a, &s->origin, line, &j, &text);
+
+    if (err != 0)
+        return failed(ctx, err, text);
+    return j != NULL ? send_json(ctx, j) : 0;
+}
+
 static gpg_error_t cmd_getinfo(assuan_context_t ctx, char *line)
 {
     char text[32];
@@ -344,6 +357,7 @@ static const struct {
     {"CERTIFICATE", cmd_certificate},
     {"TOKEN", cmd_token},
     {"IDENTITIES", cmd_identities},
+    {"FIDO", cmd_fido},
 };
 
 static gpg_error_t before_command(assuan_context_t ctx, const char *name)

@@ -2,6 +2,7 @@
 
 #include "agent/grants.h"
 #include "agent/keyring.h"
+#include "agent/resident.h"
 #include "agent/token_job.h"
 
 #include <errno.h>
@@ -85,6 +86,22 @@ void hotplug_unwatch(struct hotplug *h, int fd)
 
 /* --- keys whose life is over ------------------------------------------------------------------------- */
 
+/* One that dies at once is not started over and over: its time comes at the next look. */
+static void offer_resident(struct hotplug *h)
+{
+    bool due;
+
+    pthread_mutex_lock(&h->mutex);
+    due = h->want_resident && !h->stop;
+    h->want_resident = false;
+    pthread_mutex_unlock(&h->mutex);
+    if (due && !resident_offer_all(h->a)) {
+        pthread_mutex_lock(&h->mutex);
+        h->want_resident = true;
+        pthread_mutex_unlock(&h->mutex);
+    }
+}
+
 static void *expiry_loop(void *arg)
 {
     struct hotplug *h = arg;
@@ -103,6 +120,7 @@ static void *expiry_loop(void *arg)
         }
         gpgrt_free(gone);
         hotplug_providers_reap(h);
+        offer_resident(h);
         at = monotonic_ms() + (next >= 0 && next < EXPIRY_LOOK_MS ? next + 1 : EXPIRY_LOOK_MS);
         until = (struct timespec){.tv_sec = (time_t)(at / 1000),
                                   .tv_nsec = (long)(at % 1000) * 1000000};
@@ -240,6 +258,7 @@ static gpg_error_t hotplug_new(struct agent *a, struct hotplug **out)
     TAILQ_INIT(&h->providers);
     TAILQ_INIT(&h->verified);
     TAILQ_INIT(&h->watched);
+    TAILQ_INIT(&h->fidos);
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (h->wake_fd < 0) {
         gpg_error_t err = gpg_error_from_syserror();
@@ -287,6 +306,7 @@ static void free_lists(struct hotplug *h)
         gpgrt_free(e);
     }
     status_forget_verified(h);
+    fido_nodes_free(h);
     while ((w = TAILQ_FIRST(&h->watched)) != NULL) {
         TAILQ_REMOVE(&h->watched, w, link);
         close(w->fd);

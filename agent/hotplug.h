@@ -87,6 +87,8 @@ void hotplug_unwatch(struct hotplug *h, int fd);
 /* Wipes the key ID in T, a token for added keys: whatever its client does meanwhile, and when it
  * cannot be wiped the token is ended. */
 void hotplug_wipe_added(struct hotplug *h, struct token *t, const char *id);
+/* The FIDO token at PATH (its hidraw node; others are nobody's concern) has served: when it is pulled, the agent locks. */
+void hotplug_note_device(struct hotplug *h, const char *path);
 /* Drops all keys added by clients (SIGUSR1, ssh-add -D). */
 void hotplug_remove_added(struct hotplug *h);
 

@@ -266,12 +266,17 @@ void stores_eof(struct hotplug *h, struct token *t)
     s = store_of(h, t);
     if (s != NULL)
         s->token = NULL;
+    if (s != NULL && strcmp(s->kind, "fido") == 0)
+        h->want_resident = true;
     pthread_mutex_unlock(&h->mutex);
     if (s == NULL)
         return;
     info = token_info_get(t);
     if (is_stored(s))
         gpgrt_log_error("the process for gpg's keys ended: it is started anew when one is used\n");
+    else if (strcmp(s->kind, "fido") == 0)
+        gpgrt_log_error("the process for FIDO tokens ended: keys that ssh-add brought have to be "
+                        "added again\n");
     else
         gpgrt_log_error(
             "the process that holds the added keys of %s ended: they have to be added again\n",

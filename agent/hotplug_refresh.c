@@ -1,6 +1,7 @@
 /* Cards that change while they stay where they are, and how gpg is told of changes. */
 #include "agent/gpg_agent.h"
 #include "agent/hotplug_slots.h"
+#include "agent/token_memory.h"
 #include "agent/wallets.h"
 
 void slots_count(struct hotplug *h)
@@ -16,6 +17,9 @@ gpg_error_t hotplug_relearn(struct hotplug *h, struct token *t)
 
     if (info != NULL && wallets_are_of(info->kind))
         wallets_learnt(h->a->wallets, t);
+    /* It was changed through us, by its owner's consent. */
+    if (info != NULL && info->apps != NULL && !wallets_are_of(info->kind))
+        token_memory_note(info);
     token_info_put(info);
     if (err == 0)
         err = keyring_set_token(h->a->keyring, t);

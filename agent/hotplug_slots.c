@@ -4,6 +4,7 @@
 #include "agent/grants.h"
 #include "agent/keyring.h"
 #include "agent/lock.h"
+#include "agent/token_memory.h"
 #include "agent/wallets.h"
 
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #define RESTART_MAX_MS  30000
 #define STEADY_MS       10000 /* ready that long: what comes next is a new trouble */
 #define MAX_PAST        32u
+#define SAME_PULL_MS    2000 /* within that the interfaces of one stick go */
 #define REST_MS         2000 /* idle that long: the keys that ssh does not need are read */
 
 static struct slot *find_reader(struct hotplug *h, const char *reader)
@@ -127,20 +129,22 @@ static void forget_past(struct hotplug *h, const char *name)
     }
 }
 
-/* The mutex is held. */
-static void remember_past(struct hotplug *h, const struct slot *s, bool pulled)
+void past_remember(struct hotplug *h, const char *name, bool pulled, int bus, int dev)
 {
     struct past *p = gpgrt_calloc(1, sizeof *p), *last;
 
     if (p == NULL)
         return;
-    *p = (struct past){
-        .name = gpgrt_strdup(s->name), .pulled = pulled, .bus = s->bus, .dev = s->dev};
+    *p = (struct past){.name = gpgrt_strdup(name),
+                       .pulled = pulled,
+                       .at_ms = monotonic_ms(),
+                       .bus = bus,
+                       .dev = dev};
     if (p->name == NULL) {
         gpgrt_free(p);
         return;
     }
-    forget_past(h, s->name);
+    forget_past(h, name);
     TAILQ_INSERT_HEAD(&h->past, p, link);
     if (++h->npast > MAX_PAST) {
         last = TAILQ_LAST(&h->past, pasts);
@@ -216,7 +220,7 @@ static void slot_end(struct hotplug *h, struct slot *s, bool pulled)
     pthread_mutex_lock(&h->mutex);
     TAILQ_REMOVE(&h->slots, s, link);
     if (s->usable)
-        remember_past(h, s, pulled);
+        past_remember(h, s->name, pulled, s->bus, s->dev);
     hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
     slots_count(h);
@@ -225,28 +229,32 @@ static void slot_end(struct hotplug *h, struct slot *s, bool pulled)
     slot_free(s);
 }
 
-/* The reader's word may come before the kernel's: a token that was taken for lost turns out to have
- * been pulled. */
+/* The interfaces' word may come before the kernel's: a token that was taken for lost turns out to have been pulled. One stick is
+ * pulled once, however many of its interfaces there were. */
 static void past_removed(struct hotplug *h, int bus, int dev)
 {
     struct past *p;
     char *name = NULL;
+    bool acted = false, due = false;
 
     pthread_mutex_lock(&h->mutex);
     TAILQ_FOREACH(p, &h->past, link)
     {
-        if (p->pulled || p->bus != bus || p->dev != dev)
+        if (p->bus != bus || p->dev != dev)
             continue;
+        acted |= p->pulled && monotonic_ms() - p->at_ms < SAME_PULL_MS;
+        due |= !p->pulled;
+        if (!p->pulled && name == NULL)
+            name = gpgrt_strdup(p->name);
         p->pulled = true;
-        name = gpgrt_strdup(p->name);
-        hotplug_changed(h);
-        break;
     }
+    if (due)
+        hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
-    if (p == NULL)
-        return;
-    act_on_pull(h, name != NULL ? name : "a token");
-    run_on_unplug(h, name != NULL ? name : "");
+    if (due && !acted) {
+        act_on_pull(h, name != NULL ? name : "a token");
+        run_on_unplug(h, name != NULL ? name : "");
+    }
     gpgrt_free(name);
 }
 
@@ -460,6 +468,25 @@ bool slots_rest_open(struct hotplug *h)
     return false;
 }
 
+/* A card that was here before has to be the same one: before anybody types a PIN for it. */
+static bool is_wrong_card(struct hotplug *h, struct slot *s, const struct token_info *info)
+{
+    char *why;
+
+    if (info->more || token_memory_check(info) == 0)
+        return false;
+    why = gpgrt_bsprintf(
+        "it calls itself %s, and is not the card that did so before: it does not prove "
+        "the same card authentication key (PIV slot 9E). Nothing was entrusted to it. If "
+        "you changed that key: latchkey token forget %s",
+        info->name, info->name);
+    gpgrt_log_error("%s: %s\n", s->reader, why != NULL ? why : "wrong card");
+    set_problem(h, s, why != NULL ? why : "wrong card");
+    slot_drop_token(h, s);
+    gpgrt_free(why);
+    return true;
+}
+
 void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
 {
     struct slot *s = find_token(h, t);
@@ -472,14 +499,32 @@ void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err)
         return;
     }
     info = err == 0 ? token_info_get(t) : NULL;
-    /* gpg makes keys on a card that has none yet */
     if (info != NULL && info->problem != NULL) {
         gpgrt_log_info("%s: %s\n", info->name, info->problem);
         set_problem(h, s, info->problem);
         slot_drop_token(h, s);
         retry_later(s);
-    } else if (info != NULL &&
-               (info->key_lines[0] != NULL || info->aid != NULL || wallets_are_of(s->kind))) {
+        token_info_put(info);
+        return;
+    }
+    if (info != NULL && wallets_are_of(s->kind)) {
+        slot_ready(h, s, info);
+        token_info_put(info);
+        return;
+    }
+    if (info != NULL && info->more && s->state == SLOT_STARTING &&
+        token_memory_wants_all(info->name) && start_learning(h, s, LEARN_ALL) == 0) {
+        token_info_put(info);
+        return;
+    }
+    if (info != NULL && is_wrong_card(h, s, info)) {
+        token_info_put(info);
+        return;
+    }
+    if (info != NULL && !info->more)
+        token_memory_note(info);
+    /* keys can be made on a card that has none yet */
+    if (info != NULL && (info->key_lines[0] != NULL || info->apps != NULL)) {
         slot_ready(h, s, info);
     } else if (info != NULL || hopeless(err)) {
         set_problem(h, s, info != NULL ? "no keys on it" : "no application that latchkey knows");

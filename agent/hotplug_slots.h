@@ -1,4 +1,4 @@
-/* The inside of hotplug.c, hotplug_slots.c, hotplug_added.c, hotplug_provider.c, hotplug_pcsc.c and hotplug_usb.c. One thread, the loop
+/* The inside of hotplug.c, hotplug_slots.c, hotplug_added.c, hotplug_provider.c, hotplug_pcsc.c, hotplug_fido.c and hotplug_usb.c. One thread, the loop
  * of hotplug.c, makes every change; others read under the mutex or send events. */
 #ifndef LATCHKEY_AGENT_HOTPLUG_SLOTS_H
 #define LATCHKEY_AGENT_HOTPLUG_SLOTS_H
@@ -51,11 +51,20 @@ struct provider {
     int64_t started_ms;
 };
 
+/* A FIDO token's hidraw node. */
+struct fido_node {
+    TAILQ_ENTRY(fido_node) link; /* hotplug::fidos */
+    char *path, *name;
+    int bus, dev; /* of its usb_device; -1: none */
+    bool used;    /* has served since it was plugged in: pulling it locks */
+};
+
 /* A token that was there. */
 struct past {
     TAILQ_ENTRY(past) link; /* hotplug::past, latest first */
     char *name;
     bool pulled; /* else lost */
+    int64_t at_ms;
     int bus, dev;
 };
 
@@ -103,9 +112,12 @@ struct hotplug {
     TAILQ_HEAD(pasts, past) past;
     TAILQ_HEAD(verifieds, verified) verified;
     TAILQ_HEAD(watcheds, watched) watched;
+    TAILQ_HEAD(fido_nodes, fido_node) fidos;
     unsigned npast, nverified, nlearning;
     /* ssh-add */
     TAILQ_HEAD(stores, store) stores;
+    bool
+        want_resident; /* the process that had the resident keys is gone: the expiry thread puts them into the next one */
     /* ssh-add -s */
     pthread_mutex_t revive_mutex; /* one revival at a time */
     TAILQ_HEAD(providers, provider) providers;
@@ -146,6 +158,8 @@ void slots_reader_gone(struct hotplug *h, const char *reader);
 void slots_service_gone(struct hotplug *h);
 /* The kernel removed the usb_device. */
 void slots_usb_removed(struct hotplug *h, int bus, int dev);
+/* Notes a token that is no more. The mutex is held. */
+void past_remember(struct hotplug *h, const char *name, bool pulled, int bus, int dev);
 void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err);
 void slots_eof(struct hotplug *h, struct token *t);
 /* Starts again, and reads the rest of, what is due; gives ms until the next one is, -1: none. */
@@ -170,6 +184,13 @@ void slots_count(struct hotplug *h);
 void stores_eof(struct hotplug *h, struct token *t);
 void stores_stop(struct hotplug *h);
 void stores_free(struct hotplug *h);
+
+/* --- hotplug_fido.c: all from the loop, without the mutex */
+void fido_node_added(struct hotplug *h, const char *path, int bus, int dev);
+void fido_node_removed(struct hotplug *h, const char *path);
+/* The kernel removed the usb_device: its nodes go. Before slots_usb_removed, which locks. */
+void fido_usb_removed(struct hotplug *h, int bus, int dev);
+void fido_nodes_free(struct hotplug *h);
 
 /* --- hotplug_status.c */
 void status_forget_verified(struct hotplug *h);

@@ -275,6 +275,19 @@ static bool put_store(struct hotplug *h, struct hotplug_entry *e, struct token *
     return done;
 }
 
+/* One stick is one line: a FIDO interface beside a card reader is named by the card. The mutex is held. */
+static bool stands_alone(struct hotplug *h, const struct fido_node *n)
+{
+    struct slot *s;
+
+    if (n->bus < 0 || n->dev < 0)
+        return true;
+    TAILQ_FOREACH(s, &h->slots, link)
+    if (s->bus == n->bus && s->dev == n->dev)
+        return false;
+    return true;
+}
+
 struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n)
 {
     struct hotplug_entry *e;
@@ -282,6 +295,7 @@ struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n)
     struct past *p;
     struct provider *v;
     struct store *st;
+    struct fido_node *f;
     size_t max = 1, got = 0;
 
     pthread_mutex_lock(&h->mutex);
@@ -292,6 +306,8 @@ struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n)
     max++;
     TAILQ_FOREACH(v, &h->providers, link)
     max++;
+    TAILQ_FOREACH(f, &h->fidos, link)
+    max++;
     e = gpgrt_calloc(max, sizeof *e);
     if (e == NULL)
         goto out;
@@ -300,6 +316,9 @@ struct hotplug_entry *hotplug_entries(struct hotplug *h, size_t *n)
         got++;
     TAILQ_FOREACH(s, &h->slots, link)
     if (put(h, &e[got], s->token, s->name != NULL ? s->name : s->reader, slot_state_text(s)))
+        got++;
+    TAILQ_FOREACH(f, &h->fidos, link)
+    if (stands_alone(h, f) && put(h, &e[got], NULL, f->name, gpgrt_strdup("ready")))
         got++;
     TAILQ_FOREACH(v, &h->providers, link)
     if (put_provider(h, &e[got], v))

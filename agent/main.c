@@ -18,8 +18,10 @@
 #include "agent/paths.h"
 #include "agent/policy_watch.h"
 #include "agent/prompt.h"
+#include "agent/resident.h"
 #include "agent/server.h"
 #include "agent/signals.h"
+#include "agent/sk_book.h"
 #include "agent/stale.h"
 #include "agent/wait.h"
 #include "agent/wallets.h"
@@ -151,6 +153,8 @@ static gpg_error_t start_parts(struct agent *a)
         (err = grants_new(&a->grants)) != 0 || (err = keyring_new(&a->keyring)) != 0 ||
         (err = known_hosts_new(home, NULL, &a->known_hosts)) != 0 ||
         (err = prompt_new(a->settings->pinentry, NULL, &a->prompt)) != 0 ||
+        (err = sk_book_open(&sk_book_presence, &a->presence)) != 0 ||
+        (err = sk_book_open(&sk_book_resident, &a->resident)) != 0 ||
         (err = policy_holder_new(&paths, &a->policy)) != 0 ||
         (err = certificates_start(a->keyring, home, a->settings->certificates, geteuid(),
                                   &a->certificates)) != 0 ||
@@ -180,6 +184,8 @@ static void stop_parts(struct agent *a)
     wallets_free(a->wallets);
     certificates_stop(a->certificates);
     policy_holder_free(a->policy);
+    sk_book_free(a->presence);
+    sk_book_free(a->resident);
     prompt_free(a->prompt);
     known_hosts_free(a->known_hosts);
     keyring_free(a->keyring);
@@ -405,6 +411,8 @@ static int run(const struct options *o)
     if (!service && !o->keep_stale)
         remove_stale(false);
     err = start_parts(&a);
+    if (err == 0 && a.owns_hardware)
+        (void)resident_offer_all(&a);
     if (err == 0)
         err = start_watch(o, server, &watch);
     if (err == 0)

@@ -89,9 +89,11 @@ struct outcome {
     const char *reason;    /* why refused or failed, or NULL */
     const char *presence;  /* "touch", "dialog", "cached", "none" */
     unsigned presence_age; /* cached: seconds */
-    const char *pin;       /* "typed", "cached", "device", "none" */
-    const char *token;     /* name of the token that did it, or NULL */
-    bool soft;             /* that token's keys are in software */
+    const char *standin;   /* touch: of this enrolled FIDO token, which said: */
+    struct sk_assertion standin_says;
+    const char *pin;   /* "typed", "cached", "device", "none" */
+    const char *token; /* name of the token that did it, or NULL */
+    bool soft;         /* that token's keys are in software */
     int64_t started_ms;
     gpg_error_t err;
 };

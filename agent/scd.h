@@ -95,7 +95,7 @@ struct scd_key {
     const struct keyring_snapshot *snap;
     const struct identity *id; /* NULL: the slot is empty, as far as anybody knows */
 };
-/* WORD: OPENPGP.N, N, $SIGNKEYID and the like: of S's card; a keygrip: of any card; a serial number: SLOT of that card.
+/* WORD: OPENPGP.N, N, $SIGNKEYID, PIV.9A and the like: of S's card; a keygrip: of any card; a serial number: SLOT of that card.
  * GPG_ERR_INV_ID, GPG_ERR_NO_SECKEY for grips. Told the client; scd_key_clear also after failure. */
 gpg_error_t scd_key_find(struct gpg_session *s, const char *word, const char *slot,
                          struct scd_key *out);
@@ -103,9 +103,14 @@ gpg_error_t scd_key_find(struct gpg_session *s, const char *word, const char *sl
 gpg_error_t scd_key_in(struct gpg_session *s, const struct scd_card *c, const char *slot,
                        struct scd_key *out);
 void scd_key_clear(struct scd_key *k);
-/* "sig" for "OPENPGP.1" or "1", and so on; NULL for what names none. And the other way round, "" for none. */
+/* "sig" for "OPENPGP.1" or "1", and so on; NULL for what names none of the OpenPGP application's. */
 const char *scd_slot_of(const char *ref);
+/* "OPENPGP.1" for "sig", "PIV.9A" for "piv-9a"; "" for none. */
 const char *scd_ref_of(const char *slot);
+/* Is it a PIV slot's? */
+bool scd_is_piv(const struct scd_key *k);
+/* What it is for, as scdaemon writes it: "sc", "e", "sa". */
+const char *scd_usage(const struct scd_key *k);
 /* All keys of C, slot by slot: calls TELL until it fails. */
 gpg_error_t scd_each_key(struct gpg_session *s, const struct scd_card *c,
                          gpg_error_t (*tell)(struct gpg_session *s, const struct scd_key *k,

@@ -109,13 +109,12 @@ static gpg_error_t make_tosign(struct gpg_session *s, const struct key *k, int h
 static gpg_error_t send_signature(struct gpg_session *s, const struct key *k, gcry_sexp_t sig)
 {
     size_t len = (k->nbits + 7) / 8;
-    const char *const *names = (const char *const[]){"r", "s", NULL};
+    static const char *const both[] = {"r", "s", NULL}, *const number[] = {"s", NULL};
+    const char *const *names = k->algo == KEY_RSA ? number : both;
     struct buf out = BUF_INIT;
     gpg_error_t err = 0;
 
-    if (k->algo == KEY_RSA)
-        names = (const char *const[]){"s", NULL};
-    else if (k->algo == KEY_ED25519)
+    if (k->algo == KEY_ED25519)
         len = 32;
     for (; err == 0 && *names != NULL; names++) {
         gcry_sexp_t part = gcry_sexp_find_token(sig, *names, 1);
@@ -167,7 +166,8 @@ static gpg_error_t sign(struct gpg_session *s, char *word, const char *slot, int
 
     r->verb = TOKEN_SIGN;
     if (err == 0 && strcmp(k.slot, slot) != 0 &&
-        (strcmp(slot, "sig") != 0 || strcmp(k.slot, "aut") != 0))
+        (strcmp(slot, "sig") != 0 || strcmp(k.slot, "aut") != 0) &&
+        (!scd_is_piv(&k) || !k.id->can_sign))
         err = scd_fail(s, GPG_ERR_INV_ID, NULL);
     if (err == 0)
         err = make_tosign(s, k.id->key, hash, &r->tosign);
@@ -250,7 +250,7 @@ static gpg_error_t cmd_pkdecrypt(struct gpg_session *s, char *line)
     struct scd_key k;
     gpg_error_t err = find_key(s, gpg_skip_options(line), "dec", &k);
 
-    if (err == 0 && strcmp(k.slot, "dec") != 0)
+    if (err == 0 && strcmp(k.slot, "dec") != 0 && (!scd_is_piv(&k) || !k.id->can_encrypt))
         err = scd_fail(s, GPG_ERR_INV_ID, NULL);
     if (err == 0)
         err = make_encval(s, k.id->key, &encval);

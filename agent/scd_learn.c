@@ -185,16 +185,19 @@ static bool is_pair(const char *name)
 static gpg_error_t tell_pair(struct gpg_session *s, const struct scd_key *k, void *arg)
 {
     char grip[GPG_GRIP_CHARS + 1], name[32], created[16] = "-";
-    const char *usage = strcmp(k->slot, "sig") == 0   ? "sc"
-                        : strcmp(k->slot, "dec") == 0 ? "e"
-                                                      : "sa";
 
     (void)arg;
     scd_grip(k->id, grip);
     if (k->id->created != 0)
         snprintf(created, sizeof created, "%lu", (unsigned long)k->id->created);
-    return gpg_status(s, "KEYPAIRINFO", "%s %s %s %s %s", grip, k->ref, usage, created,
+    return gpg_status(s, "KEYPAIRINFO", "%s %s %s %s %s", grip, k->ref, scd_usage(k), created,
                       key_algo_name(k->id->key, name));
+}
+
+/* The application that is selected is OpenPGP's. */
+static gpg_error_t tell_openpgp_pair(struct gpg_session *s, const struct scd_key *k, void *arg)
+{
+    return scd_is_piv(k) ? 0 : tell_pair(s, k, arg);
 }
 
 /* LEARN [--force] [--keypairinfo] [--multi] */
@@ -217,7 +220,7 @@ static gpg_error_t cmd_learn(struct gpg_session *s, char *line)
     if (err == 0 && !pairs)
         err = scd_pass_attributes(s, buf_rd(&lines), is_pair);
     if (err == 0)
-        err = scd_each_key(s, &c, tell_pair, NULL);
+        err = scd_each_key(s, &c, tell_openpgp_pair, NULL);
     scd_card_close(&c);
     buf_free(&lines);
     buf_free(&none);
@@ -263,22 +266,20 @@ static gpg_error_t cmd_readkey(struct gpg_session *s, char *line)
 
 struct listing {
     bool data;
-    const char *wanted; /* slot, or NULL */
+    const char *wanted, *piv_wanted; /* slot, and what a PIV slot's key has to be for; or NULL */
 };
 
 static gpg_error_t tell_info(struct gpg_session *s, const struct scd_key *k, void *arg)
 {
     const struct listing *l = arg;
-    const char *usage = strcmp(k->slot, "sig") == 0   ? "sc"
-                        : strcmp(k->slot, "dec") == 0 ? "e"
-                                                      : "sa";
     char grip[GPG_GRIP_CHARS + 1], *text;
     gpg_error_t err;
 
-    if (l->wanted != NULL && strcmp(l->wanted, k->slot) != 0)
+    if (l->wanted != NULL && (scd_is_piv(k) ? strpbrk(scd_usage(k), l->piv_wanted) == NULL
+                                            : strcmp(l->wanted, k->slot) != 0))
         return 0;
     scd_grip(k->id, grip);
-    text = gpgrt_bsprintf("%s T %s %s %s%s", grip, k->card.info->aid, k->ref, usage,
+    text = gpgrt_bsprintf("%s T %s %s %s%s", grip, k->card.info->aid, k->ref, scd_usage(k),
                           l->data ? "\n" : "");
     if (text == NULL)
         return gpg_error_from_syserror();
@@ -292,8 +293,8 @@ static gpg_error_t tell_info(struct gpg_session *s, const struct scd_key *k, voi
 static gpg_error_t cmd_keyinfo(struct gpg_session *s, char *line)
 {
     static const struct {
-        const char *word, *slot;
-    } lists[] = {{"sign", "sig"}, {"encr", "dec"}, {"auth", "aut"}};
+        const char *word, *slot, *piv;
+    } lists[] = {{"sign", "sig", "s"}, {"encr", "dec", "e"}, {"auth", "aut", "a"}};
     const char *list = gpg_option_value(line, "--list");
     struct listing l = {.data = gpg_has_option(line, "--data")};
     char *grip = gpg_skip_options(line);
@@ -315,8 +316,10 @@ static gpg_error_t cmd_keyinfo(struct gpg_session *s, char *line)
         return err == 0 && l.data ? assuan_send_data(s->ctx, NULL, 0) : err;
     }
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
-        if (strncmp(list, lists[i].word, strlen(lists[i].word)) == 0)
+        if (strncmp(list, lists[i].word, strlen(lists[i].word)) == 0) {
             l.wanted = lists[i].slot;
+            l.piv_wanted = lists[i].piv;
+        }
     err = scd_cards(s, &cards, &n);
     for (size_t i = 0; i < n && err == 0; i++)
         err = scd_each_key(s, &cards[i], tell_info, &l);

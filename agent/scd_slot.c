@@ -4,20 +4,58 @@
 #include <string.h>
 #include <strings.h>
 
+#define PIV(id, ref)                      \
+    {                                     \
+        "piv-" id, "PIV." ref, NULL, NULL \
+    }
 static const struct {
     const char *slot, *ref, *number, *name;
-} places[] = {{"sig", "OPENPGP.1", "1", "$SIGNKEYID"},
-              {"dec", "OPENPGP.2", "2", "$ENCRKEYID"},
-              {"aut", "OPENPGP.3", "3", "$AUTHKEYID"}};
+} places[] = {
+    {"sig", "OPENPGP.1", "1", "$SIGNKEYID"},
+    {"dec", "OPENPGP.2", "2", "$ENCRKEYID"},
+    {"aut", "OPENPGP.3", "3", "$AUTHKEYID"},
+    PIV("9a", "9A"),
+    PIV("9c", "9C"),
+    PIV("9d", "9D"),
+    PIV("9e", "9E"),
+    PIV("82", "82"),
+    PIV("83", "83"),
+    PIV("84", "84"),
+    PIV("85", "85"),
+    PIV("86", "86"),
+    PIV("87", "87"),
+    PIV("88", "88"),
+    PIV("89", "89"),
+    PIV("8a", "8A"),
+    PIV("8b", "8B"),
+    PIV("8c", "8C"),
+    PIV("8d", "8D"),
+    PIV("8e", "8E"),
+    PIV("8f", "8F"),
+    PIV("90", "90"),
+    PIV("91", "91"),
+    PIV("92", "92"),
+    PIV("93", "93"),
+    PIV("94", "94"),
+    PIV("95", "95"),
+};
 #define PLACES (sizeof places / sizeof places[0])
+
+static const char *any_slot_of(const char *ref)
+{
+    for (size_t i = 0; i < PLACES; i++)
+        if (strcasecmp(places[i].ref, ref) == 0 ||
+            (places[i].number != NULL &&
+             (strcmp(places[i].number, ref) == 0 || strcasecmp(places[i].name, ref) == 0)))
+            return places[i].slot;
+    return NULL;
+}
 
 const char *scd_slot_of(const char *ref)
 {
-    for (size_t i = 0; i < PLACES; i++)
-        if (strcasecmp(places[i].ref, ref) == 0 || strcmp(places[i].number, ref) == 0 ||
-            strcasecmp(places[i].name, ref) == 0)
-            return places[i].slot;
-    return NULL;
+    const char *slot = any_slot_of(ref);
+
+    return slot != NULL && strncmp(slot, "piv-", 4) != 0 ? slot : NULL;
 }
 
 const char *scd_ref_of(const char *slot)
@@ -26,6 +64,20 @@ const char *scd_ref_of(const char *slot)
         if (strcmp(places[i].slot, slot) == 0)
             return places[i].ref;
     return "";
+}
+
+bool scd_is_piv(const struct scd_key *k)
+{
+    return strncmp(k->ref, "PIV.", 4) == 0;
+}
+
+const char *scd_usage(const struct scd_key *k)
+{
+    if (strcmp(k->slot, "sig") == 0)
+        return "sc";
+    if (strcmp(k->slot, "dec") == 0 || (scd_is_piv(k) && k->id != NULL && !k->id->can_sign))
+        return "e";
+    return scd_is_piv(k) && k->id != NULL && k->id->can_encrypt ? "sae" : "sa";
 }
 
 void scd_grip(const struct identity *id, char out[GPG_GRIP_CHARS + 1])
@@ -111,7 +163,7 @@ static gpg_error_t find_on_serial(struct gpg_session *s, const char *word, const
 gpg_error_t scd_key_find(struct gpg_session *s, const char *word, const char *slot,
                          struct scd_key *out)
 {
-    const char *named = scd_slot_of(word);
+    const char *named = any_slot_of(word);
     struct scd_card c = {0};
     gpg_error_t err = scd_allowed(s);
 

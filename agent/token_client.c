@@ -443,6 +443,7 @@ static gpg_error_t take_results(struct job *j, struct token_job *out)
     out->touched = j->touched;
     out->asserted = j->asserted;
     out->says = j->says;
+    memcpy(out->device, j->device, sizeof out->device);
     return 0;
 }
 

@@ -117,6 +117,7 @@ struct token_job {
     bool asserted; /* SAYS is what a security key claims to have signed */
     struct sk_assertion says;
     char *words; /* why it failed, from the token, for people; NULL: it did not say. gpgrt_free */
+    char device[64]; /* which of several it was, "": not told */
 };
 
 /* Runs J on T: queues it (what wipes goes first), waits with W (whose deadline and cancellation apply), gives results. The

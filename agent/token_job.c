@@ -104,7 +104,7 @@ static gpg_error_t on_progress_line(struct channel *ch, const char *rest)
 static gpg_error_t on_shown_line(struct channel *ch, const char *rest)
 {
     struct job *j = ch->job;
-    char *pin;
+    char *pin, *device;
     long touch, flags, counter;
     gpg_error_t err;
 
@@ -120,6 +120,11 @@ static gpg_error_t on_shown_line(struct channel *ch, const char *rest)
         return err;
     if (flags < -1 || flags > 0xff || counter < -1 || counter > 0xffffffffL)
         return gpg_error(GPG_ERR_ERANGE);
+    if ((err = field_get(rest, "device", &device)) != 0)
+        return err;
+    if (device != NULL && strlen(device) < sizeof j->device)
+        memcpy(j->device, device, strlen(device) + 1);
+    gpgrt_free(device);
     j->touched = touch == 1;
     j->asserted = flags >= 0 && counter >= 0;
     if (j->asserted)

@@ -48,6 +48,7 @@ struct job {
     bool pin_typed, pin_cached, pin_device, touched, asserted;
     struct sk_assertion says;
     char *words; /* WALLET say= */
+    char device[64];
 };
 
 struct channel {

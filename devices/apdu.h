@@ -5,11 +5,17 @@
 
 #include "proto/buf.h"
 
+/* What became of a card between two transactions of ours. */
+enum card_change {
+    CARD_AS_LEFT,
+    CARD_DESELECTED, /* another application of ours was at it: nothing is selected or verified any more */
+    CARD_WAS_RESET, /* others reset it or took it exclusively: likewise, and it may be another card */
+};
+
 /* How a card is reached. The fake that tests put in is one more of these. */
 struct card_transport {
-    /* Begins a transaction. *INTERFERED: the card was reset or taken by others exclusively since our last one, so that
-     * nothing is selected or verified any more. GPG_ERR_CARD_REMOVED, GPG_ERR_ENODEV (the service is gone). */
-    gpg_error_t (*begin)(void *handle, bool *interfered);
+    /* Begins a transaction. *CHANGE: since our last one. GPG_ERR_CARD_REMOVED, GPG_ERR_ENODEV (the service is gone). */
+    gpg_error_t (*begin)(void *handle, enum card_change *change);
     /* One command APDU; appends the whole response (data, SW1, SW2). GPG_ERR_CARD_RESET: the card was reset under us;
      * GPG_ERR_EAGAIN: the exchange failed on the way and may be tried again (contactless). */
     gpg_error_t (*transmit)(void *handle, struct rd command, struct buf *response);

@@ -43,6 +43,7 @@ struct driver_op {
     bool pin_typed, pin_cached, pin_device, touched;
     bool asserted; /* SAYS is what a security key signed with it */
     struct sk_assertion says;
+    char device[64]; /* which of several devices it was: its path; "" */
 };
 
 /* A verb that only some kinds have (proto/token_protocol.h). RESULT, secure, is the answer's data. */
@@ -73,7 +74,10 @@ struct driver {
     void (*delete_all)(void *state);
     /* Loads what ARGUMENT names and logs in with PIN (may be empty), which came before anybody asked. */
     gpg_error_t (*load)(void *state, struct driver_op *op, struct rd pin);
-    const struct driver_verb *verbs; /* ended by one without name; NULL: none */
+    const struct driver_verb *verbs;      /* ended by one without name; NULL: none */
+    const struct driver_verb *more_verbs; /* the same, of another part of the state */
+    /* The state of the part that V is about, in *PART; NULL: it has no parts. GPG_ERR_NOT_SUPPORTED: this token has no such part. */
+    gpg_error_t (*part)(void *state, const struct driver_verb *v, void **part);
 };
 
 /* NULL-ended table of all drivers: main.c. */

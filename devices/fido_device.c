@@ -11,8 +11,7 @@
 
 #define MAX_DEVICES 32u
 #define LOOK_MS     50
-#define ASK_MS      5000 /* for what needs no person */
-#define FRAME       64u  /* CTAP 2.1, 11.2.4: a full-speed HID report */
+#define FRAME       64u /* CTAP 2.1, 11.2.4: a full-speed HID report */
 
 int64_t fido_now_ms(void)
 {
@@ -138,6 +137,8 @@ gpg_error_t fido_bus_new(const char *arg, struct fido_bus **out)
         err = gpg_error_from_syserror();
     if (err == 0 && strcmp(arg, "hid") != 0)
         err = split(arg + sizeof emulator - 1, &b->emulators);
+    else if (err == 0)
+        err = fido_pcsc_new(&b->pcsc);
     fido_init(0);
     if (err != 0)
         fido_bus_free(b);
@@ -150,6 +151,7 @@ void fido_bus_free(struct fido_bus *b)
 {
     if (b == NULL)
         return;
+    fido_pcsc_free(b->pcsc);
     free_list(b->emulators);
     free_list(b->busy);
     pthread_mutex_destroy(&b->mutex);
@@ -182,6 +184,33 @@ static gpg_error_t put_hid(struct fido_place *list, size_t *n)
     return err;
 }
 
+struct listing {
+    struct fido_place *list;
+    size_t n;
+};
+
+/* One token by two ways is one token: by USB it answers other programs meanwhile. */
+static bool has_hid(void *arg, int bus, int dev)
+{
+    const struct listing *l = arg;
+
+    for (size_t i = 0; i < l->n; i++) {
+        int its_bus, its_dev;
+
+        fido_hid_address("/sys", l->list[i].path, &its_bus, &its_dev);
+        if (its_bus == bus && its_dev == dev)
+            return true;
+    }
+    return false;
+}
+
+static gpg_error_t put_reader(void *arg, const char *path)
+{
+    struct listing *l = arg;
+
+    return l->n < MAX_DEVICES ? put_place(l->list, &l->n, path) : 0;
+}
+
 gpg_error_t fido_places(const struct fido_bus *b, struct fido_place **out, size_t *n)
 {
     struct fido_place *list = gpgrt_calloc(MAX_DEVICES, sizeof *list);
@@ -190,6 +219,12 @@ gpg_error_t fido_places(const struct fido_bus *b, struct fido_place **out, size_
 
     if (err == 0 && b->emulators == NULL)
         err = put_hid(list, &got);
+    if (err == 0 && b->pcsc != NULL) {
+        struct listing l = {.list = list, .n = got};
+
+        err = fido_pcsc_list(b->pcsc, has_hid, put_reader, &l);
+        got = l.n;
+    }
     for (size_t i = 0; b->emulators != NULL && b->emulators[i] != NULL && err == 0; i++)
         if (access(b->emulators[i], F_OK) == 0)
             err = put_place(list, &got, b->emulators[i]);
@@ -301,8 +336,10 @@ int fido_open(const struct fido_bus *b, const struct fido_place *p, int timeout_
     if (rc == FIDO_OK && b->emulators != NULL)
         rc = fido_dev_set_io_functions(d, &emulator_io);
     if (rc == FIDO_OK)
-        rc = fido_dev_set_timeout(d, ASK_MS);
-    if (rc == FIDO_OK)
+        rc = fido_dev_set_timeout(d, FIDO_ASK_MS);
+    if (rc == FIDO_OK && strncmp(p->path, FIDO_PCSC_PREFIX, strlen(FIDO_PCSC_PREFIX)) == 0)
+        rc = b->pcsc != NULL ? fido_pcsc_open(b->pcsc, d, p->path) : FIDO_ERR_INVALID_ARGUMENT;
+    else if (rc == FIDO_OK)
         rc = fido_dev_open(d, p->path);
     if (rc == FIDO_OK)
         rc = fido_dev_set_timeout(d, timeout_ms);
@@ -320,15 +357,16 @@ void fido_close(fido_dev_t **d)
     fido_dev_free(d);
 }
 
-int fido_assertion(const struct sk_key *k, const uint8_t digest[32], bool presence, bool uv,
+int fido_assertion(const struct fido_query *q, const uint8_t digest[32], bool presence, bool uv,
                    fido_assert_t **out)
 {
     fido_assert_t *a = fido_assert_new();
     int rc = a != NULL ? FIDO_OK : FIDO_ERR_INTERNAL;
 
+    for (size_t i = 0; i < q->n && rc == FIDO_OK; i++)
+        rc = fido_assert_allow_cred(a, q->keys[i]->handle, q->keys[i]->handle_len);
     if (rc != FIDO_OK || (rc = fido_assert_set_clientdata_hash(a, digest, 32)) != FIDO_OK ||
-        (rc = fido_assert_set_rp(a, k->pub->sk_application)) != FIDO_OK ||
-        (rc = fido_assert_allow_cred(a, k->handle, k->handle_len)) != FIDO_OK ||
+        (rc = fido_assert_set_rp(a, q->keys[0]->pub->sk_application)) != FIDO_OK ||
         (rc = fido_assert_set_up(a, presence ? FIDO_OPT_TRUE : FIDO_OPT_FALSE)) != FIDO_OK ||
         (uv && (rc = fido_assert_set_uv(a, FIDO_OPT_TRUE)) != FIDO_OK)) {
         fido_assert_free(&a);
@@ -339,15 +377,19 @@ int fido_assertion(const struct sk_key *k, const uint8_t digest[32], bool presen
 }
 
 /* A credential that wants the person verified is not admitted to without that (credProtect, CTAP 2.1 12.1). */
-static enum fido_holds judge(const struct fido_place *p, const struct sk_key *k, int rc)
+static enum fido_holds judge(const struct fido_place *p, const struct fido_query *q, int rc)
 {
+    uint8_t flags = 0;
+
+    for (size_t i = 0; i < q->n; i++)
+        flags |= q->keys[i]->flags;
     switch (rc) {
     case FIDO_OK:
     case FIDO_ERR_USER_PRESENCE_REQUIRED: /* U2F: the handle is known */
         return FIDO_HOLDS;
     case FIDO_ERR_NO_CREDENTIALS:
     case FIDO_ERR_INVALID_CREDENTIAL:
-        if (p->has_uv || ((k->flags & SK_KEY_VERIFICATION) != 0 && p->has_pin))
+        if (p->has_uv || ((flags & SK_KEY_VERIFICATION) != 0 && p->has_pin))
             return FIDO_HOLDS_MAYBE;
         return FIDO_HOLDS_NOT;
     case FIDO_ERR_UNSUPPORTED_OPTION:
@@ -361,12 +403,12 @@ static enum fido_holds judge(const struct fido_place *p, const struct sk_key *k,
     }
 }
 
-void fido_ask(const struct fido_bus *b, struct fido_place *p, const struct sk_key *k)
+void fido_ask(const struct fido_bus *b, struct fido_place *p, const struct fido_query *q)
 {
     static const uint8_t nothing[32];
     fido_dev_t *d = NULL;
     fido_assert_t *a = NULL;
-    int rc = fido_open(b, p, ASK_MS, &d);
+    int rc = fido_open(b, p, FIDO_ASK_MS, &d);
 
     p->asked = true;
     p->holds = FIDO_HOLDS_NOT;
@@ -379,10 +421,14 @@ void fido_ask(const struct fido_bus *b, struct fido_place *p, const struct sk_ke
     p->fido2 = fido_dev_is_fido2(d);
     p->has_pin = fido_dev_has_pin(d);
     p->has_uv = fido_dev_has_uv(d);
-    rc = fido_assertion(k, nothing, false, false, &a);
+    p->manages = fido_dev_supports_credman(d);
+    p->holds = FIDO_HOLDS_MAYBE;
+    if (q == NULL)
+        goto out;
+    rc = fido_assertion(q, nothing, false, false, &a);
     if (rc == FIDO_OK)
         rc = fido_dev_get_assert(d, a, NULL);
-    p->holds = judge(p, k, rc);
+    p->holds = judge(p, q, rc);
 out:
     fido_assert_free(&a);
     fido_close(&d);
@@ -393,7 +439,7 @@ int fido_tries(const struct fido_bus *b, const struct fido_place *p)
     fido_dev_t *d = NULL;
     int n = -1;
 
-    if (fido_open(b, p, ASK_MS, &d) == FIDO_OK && fido_dev_get_retry_count(d, &n) != FIDO_OK)
+    if (fido_open(b, p, FIDO_ASK_MS, &d) == FIDO_OK && fido_dev_get_retry_count(d, &n) != FIDO_OK)
         n = -1;
     fido_close(&d);
     return n;

@@ -2,14 +2,18 @@
 #ifndef LATCHKEY_DEVICES_FIDO_DEVICE_H
 #define LATCHKEY_DEVICES_FIDO_DEVICE_H
 
+#include "devices/fido_pcsc.h"
 #include "devices/sk_key.h"
 
 #include <fido.h>
 #include <pthread.h>
 
+#define FIDO_ASK_MS 5000 /* for what needs no person */
+
 /* All devices of a process. */
 struct fido_bus {
-    char **emulators; /* NULL: the hidraw nodes; else sockets, NULL-ended */
+    char **emulators;       /* sockets, NULL-ended; NULL: the hidraw nodes, and: */
+    struct fido_pcsc *pcsc; /* what is behind card readers */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     char **busy; /* paths; NULL-ended */
@@ -27,6 +31,7 @@ struct fido_place {
     char *path;
     enum fido_holds holds;
     bool fido2, has_pin, has_uv; /* uv: verifies the person by itself (a fingerprint) */
+    bool manages;                /* tells which keys it keeps, and deletes them */
     bool asked;                  /* the above are known */
 };
 /* A new list of what is plugged in now. */
@@ -43,11 +48,17 @@ void fido_release(struct fido_bus *b, struct fido_place *const *places, size_t n
 int fido_open(const struct fido_bus *b, const struct fido_place *p, int timeout_ms,
               fido_dev_t **out);
 void fido_close(fido_dev_t **d);
-/* A new assertion request for K over DIGEST (32 octets). */
-int fido_assertion(const struct sk_key *k, const uint8_t digest[32], bool presence, bool uv,
+/* Any of KEYS (N, at least one), which are for the same application. */
+struct fido_query {
+    struct sk_key *const *keys;
+    size_t n;
+};
+/* A new assertion request for one of Q's keys over DIGEST (32 octets). */
+int fido_assertion(const struct fido_query *q, const uint8_t digest[32], bool presence, bool uv,
                    fido_assert_t **out);
-/* Asks a claimed device without a touch whether it holds K, and fills P. */
-void fido_ask(const struct fido_bus *b, struct fido_place *p, const struct sk_key *k);
+/* Asks a claimed device without a touch whether it holds one of Q's keys, and fills P; without Q, which may be NULL, it
+ * may hold anything. */
+void fido_ask(const struct fido_bus *b, struct fido_place *p, const struct fido_query *q);
 /* Tries left for the PIN of a claimed device; -1 unknown. */
 int fido_tries(const struct fido_bus *b, const struct fido_place *p);
 /* Waits MS or until IO is cancelled. */

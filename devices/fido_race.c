@@ -58,13 +58,13 @@ static void *run(void *arg)
     return NULL;
 }
 
-static void start(struct runner *r, const struct fido_bus *b, const struct sk_key *k,
+static void start(struct runner *r, const struct fido_bus *b, const struct fido_query *q,
                   const uint8_t digest[32], bool presence, bool uv)
 {
     int rc = fido_open(b, r->place, r->place->fido2 ? TOUCH_MS : SLICE_MS, &r->dev);
 
     if (rc == FIDO_OK)
-        rc = fido_assertion(k, digest, presence, uv, &r->assertion);
+        rc = fido_assertion(q, digest, presence, uv, &r->assertion);
     if (rc == FIDO_OK && pthread_create(&r->thread, NULL, run, r) != 0)
         rc = FIDO_ERR_INTERNAL;
     r->runs = rc == FIDO_OK;
@@ -122,12 +122,26 @@ static void attend(struct race *r, const struct driver_io *io)
     }
 }
 
-static int take_result(const struct runner *r, struct fido_result *out)
+/* A device that was asked for one credential need not say that it was that one (CTAP 2.1, 6.2.2). */
+static const struct sk_key *whose(const struct fido_query *q, const fido_assert_t *a)
+{
+    struct rd id = rd_of(fido_assert_id_ptr(a, 0), fido_assert_id_len(a, 0));
+
+    for (size_t i = 0; i < q->n && q->n > 1; i++)
+        if (rd_eq(id, rd_of(q->keys[i]->handle, q->keys[i]->handle_len)))
+            return q->keys[i];
+    return q->n == 1 ? q->keys[0] : NULL;
+}
+
+static int take_result(const struct runner *r, const struct fido_query *q, struct fido_result *out)
 {
     const fido_assert_t *a = r->assertion;
 
-    if (fido_assert_count(a) != 1)
+    if (fido_assert_count(a) != 1 && (q->n == 1 || fido_assert_count(a) == 0))
         return FIDO_ERR_INVALID_CBOR;
+    out->key = whose(q, a);
+    if (out->key == NULL)
+        return FIDO_ERR_INVALID_CREDENTIAL;
     out->place = r->place;
     out->says = (struct sk_assertion){.flags = fido_assert_flags(a, 0),
                                       .counter = fido_assert_sigcount(a, 0)};
@@ -136,7 +150,7 @@ static int take_result(const struct runner *r, struct fido_result *out)
 }
 
 int fido_race(const struct fido_bus *b, struct fido_place *const *places, size_t n,
-              const struct sk_key *k, const uint8_t digest[32], bool presence, bool uv,
+              const struct fido_query *q, const uint8_t digest[32], bool presence, bool uv,
               const char *pin, const struct driver_io *io, struct fido_result *out)
 {
     struct race r = {.mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -155,7 +169,7 @@ int fido_race(const struct fido_bus *b, struct fido_place *const *places, size_t
     for (size_t i = 0; i < n; i++) {
         r.runners[i].race = &r;
         r.runners[i].place = places[i];
-        start(&r.runners[i], b, k, digest, presence, uv);
+        start(&r.runners[i], b, q, digest, presence, uv);
     }
     attend(&r, io);
     pthread_mutex_unlock(&r.mutex);
@@ -168,7 +182,7 @@ int fido_race(const struct fido_bus *b, struct fido_place *const *places, size_t
             best = &r.runners[i];
     }
     if (best != NULL)
-        rc = best->rc == FIDO_OK ? take_result(best, out) : best->rc;
+        rc = best->rc == FIDO_OK ? take_result(best, q, out) : best->rc;
     if (rc != FIDO_OK && io->canceled(io->arg))
         rc = FIDO_ERR_KEEPALIVE_CANCEL;
     for (size_t i = 0; i < n; i++) {
@@ -177,6 +191,88 @@ int fido_race(const struct fido_bus *b, struct fido_place *const *places, size_t
     }
     gpgrt_free(r.runners);
     return rc;
+}
+
+/* --- one device, one call ------------------------------------------------------------------------------------------------- */
+
+struct call {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    fido_dev_t *dev;
+    int (*f)(fido_dev_t *d, void *arg);
+    void *arg;
+    bool slices; /* U2F */
+    atomic_bool off;
+    bool done;
+    int rc;
+};
+
+static void *run_call(void *arg)
+{
+    struct call *c = arg;
+    int64_t began;
+    int rc;
+
+    fido_init(0);
+    do {
+        began = fido_now_ms();
+        rc = c->f(c->dev, c->arg);
+    } while (c->slices && (rc == FIDO_ERR_RX || rc == FIDO_ERR_TX) &&
+             fido_now_ms() - began >= SLICE_MS - 100 && !c->off);
+    pthread_mutex_lock(&c->mutex);
+    c->rc = rc;
+    c->done = true;
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->mutex);
+    return NULL;
+}
+
+/* The mutex is held. */
+static void attend_call(struct call *c, const struct driver_io *io)
+{
+    while (!c->done) {
+        struct timespec until;
+
+        if (io->canceled(io->arg)) {
+            c->off = true;
+            (void)fido_dev_cancel(c->dev);
+        }
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += LOOK_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        pthread_cond_timedwait(&c->changed, &c->mutex, &until);
+    }
+}
+
+int fido_alone(const struct fido_bus *b, struct fido_place *p, bool touch,
+               int (*f)(fido_dev_t *d, void *arg), void *arg, const struct driver_io *io)
+{
+    struct call c = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                     .changed = PTHREAD_COND_INITIALIZER,
+                     .f = f,
+                     .arg = arg,
+                     .slices = !p->fido2,
+                     .rc = FIDO_ERR_INTERNAL};
+    pthread_t thread;
+    int rc = fido_open(b, p, p->fido2 ? TOUCH_MS : SLICE_MS, &c.dev);
+
+    if (rc != FIDO_OK)
+        return rc;
+    if (touch)
+        io->touch(io->arg, true);
+    pthread_mutex_lock(&c.mutex);
+    if (pthread_create(&thread, NULL, run_call, &c) == 0) {
+        attend_call(&c, io);
+        pthread_mutex_unlock(&c.mutex);
+        pthread_join(thread, NULL);
+    } else {
+        pthread_mutex_unlock(&c.mutex);
+    }
+    if (touch)
+        io->touch(io->arg, false);
+    fido_close(&c.dev);
+    return c.rc != FIDO_OK && io->canceled(io->arg) ? FIDO_ERR_KEEPALIVE_CANCEL : c.rc;
 }
 
 int fido_choose(const struct fido_bus *b, struct fido_place *const *places, size_t n,

@@ -5,7 +5,9 @@
 
 #include "devices/apdu.h"
 #include "devices/driver.h"
+#include "devices/held_pin.h"
 #include "devices/profiles.h"
+#include "devices/shared_card.h"
 
 enum slot_index { SLOT_SIG, SLOT_DEC, SLOT_AUT, NSLOTS };
 enum uif { UIF_OFF, UIF_ON, UIF_FIXED, UIF_CACHED, UIF_CACHED_FIXED };
@@ -35,15 +37,6 @@ struct kdf {
     uint8_t salt[NPASSWORDS][8];
 };
 
-/* A PIN as the person typed it. */
-struct held_pin {
-    struct buf pin;   /* secure */
-    int64_t typed_ms; /* when it was typed and right */
-    int64_t used_ms;  /* when it last served */
-    bool good;
-    bool unanswered; /* it was sent, and the answer got lost: it may have cost a try */
-};
-
 /* What the card can do: extended capabilities (C0), 7F74, historical bytes. */
 struct abilities {
     bool secure_messaging, challenge, import, change_force, private_objects, change_attributes, aes;
@@ -57,7 +50,7 @@ struct abilities {
 struct openpgp {
     struct card card;
     const struct profile *profile;
-    char *reader;
+    const char *reader;
     bool contactless;
     int bus, dev;
     struct rd atr;
@@ -91,9 +84,22 @@ struct openpgp {
 
 extern const char *const openpgp_slot_ids[NSLOTS]; /* "sig", "dec", "aut" */
 
-int64_t openpgp_now_ms(void);
+/* openpgp_card.c: the application on CARD, whose place is borrowed. */
+gpg_error_t openpgp_new(const struct card *card, const struct card_place *place,
+                        struct openpgp **out);
+void openpgp_free(struct openpgp *o);
+/* Does it hold an authentication key, as far as it was learned? */
+bool openpgp_has_auth_key(const struct openpgp *o);
+/* The fields of its TOKEN line, without more=; its KEY lines. */
+void openpgp_put_token(struct openpgp *o, struct buf *fields);
+gpg_error_t openpgp_put_keys(struct openpgp *o, struct buf *lines);
+/* As struct driver has them. */
+gpg_error_t openpgp_sign(struct openpgp *o, struct driver_op *op, gcry_sexp_t *sig);
+gpg_error_t openpgp_decrypt(struct openpgp *o, struct driver_op *op, struct buf *result);
+gpg_error_t openpgp_verify(struct openpgp *o, struct driver_op *op, const char *ref);
+void openpgp_forget(struct openpgp *o);
 
-/* openpgp_card.c: a transaction of its own: what others did to the card meanwhile is noted. */
+/* A transaction of its own: what others did to the card meanwhile is noted. */
 gpg_error_t openpgp_begin(struct openpgp *o);
 void openpgp_end(struct openpgp *o, bool reset);
 /* The card was reset in the middle of a transaction, or the exchange broke. */
@@ -136,7 +142,6 @@ gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref
 bool openpgp_pin_serves(const struct openpgp *o, uint8_t ref, long pin_age);
 struct held_pin *openpgp_held(struct openpgp *o, uint8_t ref);
 bool *openpgp_verified(struct openpgp *o, uint8_t ref);
-void openpgp_forget_pin(struct held_pin *h);
 /* Forgets PW3 once its time is over. */
 void openpgp_expire_admin(struct openpgp *o);
 /* PIN in the form in which the card wants WHICH (KDF-DO), appended to VALUE (secure). A transaction is open. */

@@ -219,9 +219,9 @@ gpg_error_t admin_change_pin(void *state, struct driver_op *op, struct buf *resu
         return err;
     /* Whatever comes of it, what is held may be the old one. */
     if (c.new_is == PASSWORD_PW3)
-        openpgp_forget_pin(&o->admin);
+        held_pin_forget(&o->admin);
     if (c.new_is == PASSWORD_PW1)
-        openpgp_forget_pin(&o->user);
+        held_pin_forget(&o->user);
     err = c.how == BY_PW3 || c.how == SET_RC ? change_by_admin(&a, &c) : change_by_old(&a, &c);
     buf_free(&c.old);
     buf_free(&c.fresh);
@@ -319,9 +319,9 @@ gpg_error_t admin_set_kdf(struct admin *a, struct rd value)
                         "%s\n",
                         o->reader, gpg_strerror(err), default_pw1);
     } else {
-        openpgp_forget_pin(&o->admin);
+        held_pin_forget(&o->admin);
     }
-    openpgp_forget_pin(&o->user);
+    held_pin_forget(&o->user);
     o->kdf.known = false;
 out:
     buf_free(&old);

@@ -102,8 +102,8 @@ gpg_error_t admin_reset(void *state, struct driver_op *op, struct buf *result)
     gpg_error_t err;
 
     (void)result;
-    openpgp_forget_pin(&o->user);
-    openpgp_forget_pin(&o->admin);
+    held_pin_forget(&o->user);
+    held_pin_forget(&o->admin);
     err = openpgp_learn_card(o, true, true);
     if (gpg_err_code(err) == GPG_ERR_OBJ_TERM_STATE)
         return revive(&a);

@@ -1,65 +1,54 @@
-/* The driver for OpenPGP cards: operations in short shared transactions, repaired when another program interfered.
+/* OpenPGP cards: operations in short shared transactions, repaired when another program interfered.
  *
  * A PIN must not meet another application: it could use up a try there, or be kept. Another program may select an applet
  * between two of our transactions without any sign of it in PC/SC, so on cards that hold other applications (profiles.c)
  * SELECT comes before VERIFY in each transaction; on those that do not, once. */
+#include "devices/card_work.h"
 #include "devices/openpgp.h"
-#include "devices/pcsc.h"
 #include "proto/token_protocol.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define MAX_ROUNDS    8 /* resets by others, wrong PINs: an end to everything */
+#define MAX_ROUNDS    8 /* resets by others while it is read */
 #define TOUCH_CACHE_S 15
-#define AGAIN_MS      50
 
 const char *const openpgp_slot_ids[NSLOTS] = {"sig", "dec", "aut"};
 
 /* --- opening ------------------------------------------------------------------------------------------------------------------- */
 
-static void close_card(void *state)
+void openpgp_free(struct openpgp *o)
 {
-    struct openpgp *o = state;
-
-    openpgp_forget_pin(&o->user);
-    openpgp_forget_pin(&o->admin);
+    if (o == NULL)
+        return;
+    held_pin_forget(&o->user);
+    held_pin_forget(&o->admin);
     for (unsigned i = 0; i < NSLOTS; i++) {
         key_unref(o->slots[i].key);
         gpgrt_free(o->slots[i].oid_curve);
     }
-    pcsc_close(o->card.handle);
-    gpgrt_free(o->reader);
     gpgrt_free(o);
 }
 
-static gpg_error_t open_card(const char *reader, void **state)
+gpg_error_t openpgp_new(const struct card *card, const struct card_place *place,
+                        struct openpgp **out)
 {
     struct openpgp *o = gpgrt_calloc(1, sizeof *o);
-    struct pcsc_card *p = NULL;
-    gpg_error_t err;
 
     if (o == NULL)
         return gpg_error_from_syserror();
     o->user.pin = o->admin.pin = BUF_INIT_SECURE;
     o->counter = -1;
     o->tries[0] = o->tries[1] = o->tries[2] = -1;
-    o->reader = gpgrt_strdup(reader);
-    o->profile = profile_find(0, reader);
-    err = o->reader != NULL ? pcsc_open(reader, &p) : gpg_error_from_syserror();
-    if (err != 0) {
-        gpgrt_free(o->reader);
-        gpgrt_free(o);
-        return err;
-    }
-    o->card = (struct card){.transport = &pcsc_transport, .handle = p, .t0 = pcsc_is_t0(p)};
-    o->contactless = pcsc_is_contactless(p);
+    o->reader = place->reader;
+    o->contactless = place->contactless;
+    o->bus = place->bus;
+    o->dev = place->dev;
+    o->atr = place->atr;
+    o->profile = profile_find(0, place->reader);
+    o->card = *card;
     if (!o->contactless)
-        apdu_note_capabilities(&o->card, apdu_historical(pcsc_atr(p)));
-    o->atr = pcsc_atr(p);
-    pcsc_usb_address(p, &o->bus, &o->dev);
-    *state = o;
+        apdu_note_capabilities(&o->card, apdu_historical(o->atr));
+    *out = o;
     return 0;
 }
 
@@ -72,12 +61,14 @@ void openpgp_lost_state(struct openpgp *o)
 
 gpg_error_t openpgp_begin(struct openpgp *o)
 {
-    bool interfered = false;
-    gpg_error_t err = o->card.transport->begin(o->card.handle, &interfered);
+    enum card_change change = CARD_AS_LEFT;
+    gpg_error_t err = o->card.transport->begin(o->card.handle, &change);
+    bool doubted = o->doubted || change == CARD_WAS_RESET;
 
     openpgp_expire_admin(o);
-    if (interfered)
+    if (change != CARD_AS_LEFT)
         openpgp_lost_state(o);
+    o->doubted = doubted;
     return err;
 }
 
@@ -133,39 +124,38 @@ static char *serial_text(const struct openpgp *o)
     return s;
 }
 
-static void put_token(struct openpgp *o, struct buf *lines)
+bool openpgp_has_auth_key(const struct openpgp *o)
 {
-    struct buf f = BUF_INIT;
+    return o->slots[SLOT_AUT].key != NULL;
+}
+
+void openpgp_put_token(struct openpgp *o, struct buf *f)
+{
     char text[64], *serial = serial_text(o), *aid = hex_encode(o->aid, sizeof o->aid), *name,
                    *label;
 
     name = gpgrt_bsprintf("%s-%s", o->profile->kind, serial != NULL ? serial : "");
     label = gpgrt_bsprintf("%s %s", o->profile->label, serial != NULL ? serial : "");
-    field_put(&f, "kind", o->profile->kind);
-    field_put(&f, "serial", serial != NULL ? serial : "");
-    field_put(&f, "name", name != NULL ? name : "");
-    field_put(&f, "label", label != NULL ? label : "");
+    field_put(f, "kind", o->profile->kind);
+    field_put(f, "serial", serial != NULL ? serial : "");
+    field_put(f, "name", name != NULL ? name : "");
+    field_put(f, "label", label != NULL ? label : "");
     snprintf(text, sizeof text, "%x.%x", o->aid[6], o->aid[7]);
-    field_put(&f, "version", text);
-    field_put(&f, "reader", o->reader);
+    field_put(f, "version", text);
+    field_put(f, "reader", o->reader);
     if (o->bus >= 0) {
-        field_put_int(&f, "bus", o->bus);
-        field_put_int(&f, "dev", o->dev);
+        field_put_int(f, "bus", o->bus);
+        field_put_int(f, "dev", o->dev);
     }
     if (o->contactless)
-        field_put_int(&f, "contactless", 1);
+        field_put_int(f, "contactless", 1);
     snprintf(text, sizeof text, "%02X%02X", o->aid[8], o->aid[9]);
-    field_put(&f, "manufacturer", text);
+    field_put(f, "manufacturer", text);
     snprintf(text, sizeof text, "%d/%d/%d", o->tries[0], o->tries[1], o->tries[2]);
-    field_put(&f, "tries", text);
+    field_put(f, "tries", text);
     if (o->counter >= 0)
-        field_put_int(&f, "counter", o->counter);
-    field_put(&f, "aid", aid != NULL ? aid : "");
-    field_put(&f, "apps", "openpgp");
-    if (openpgp_any_unread(o))
-        field_put_int(&f, "more", 1);
-    buf_printf(lines, "TOKEN %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
-    buf_free(&f);
+        field_put_int(f, "counter", o->counter);
+    field_put(f, "aid", aid != NULL ? aid : "");
     gpgrt_free(serial);
     gpgrt_free(aid);
     gpgrt_free(name);
@@ -205,14 +195,10 @@ static gpg_error_t put_key(struct openpgp *o, unsigned i, struct buf *lines)
     return err;
 }
 
-static gpg_error_t learn(void *state, bool refresh, bool ssh_only, struct buf *lines)
+gpg_error_t openpgp_put_keys(struct openpgp *o, struct buf *lines)
 {
-    struct openpgp *o = state;
-    gpg_error_t err = openpgp_learn_card(o, refresh, ssh_only);
+    gpg_error_t err = 0;
 
-    if (err != 0)
-        return err;
-    put_token(o, lines);
     for (unsigned i = 0; i < NSLOTS && err == 0; i++)
         if (o->slots[i].key != NULL)
             err = put_key(o, i, lines);
@@ -296,11 +282,9 @@ static bool is_touch_timeout(const struct work *w, unsigned sw, bool verified_no
     return touch_wanted(w) && (sw == 0x6600 || (verified_now && (sw == 0x6982 || sw == 0x6985)));
 }
 
-/* What one transaction came to. */
-enum result { DONE, AGAIN, AGAIN_WITH_SELECT, WANTS_PIN, FAILED };
-
-static enum result in_transaction(struct work *w, bool fresh_select, gpg_error_t *err)
+static enum work_result attempt(void *work, bool fresh_select, gpg_error_t *err)
 {
+    struct work *w = work;
     struct openpgp *o = w->o;
     bool need_pin = false, verified_before = *openpgp_verified(o, w->ref), verified_now;
     unsigned sw = 0x9000;
@@ -309,96 +293,84 @@ static enum result in_transaction(struct work *w, bool fresh_select, gpg_error_t
     if (*err == 0 && need_pin)
         *err = openpgp_fresh_tries(o);
     if (*err == 0 && need_pin)
-        return WANTS_PIN;
+        return WORK_WANTS_PIN;
     if (gpg_err_code(*err) == GPG_ERR_WRONG_CARD && !fresh_select && o->user.pin.len > 0)
-        return AGAIN_WITH_SELECT; /* another applet was selected */
+        return WORK_AGAIN_WITH_SELECT; /* another applet was selected */
     if (*err != 0)
-        return FAILED;
+        return WORK_FAILED;
     if (w->slot == NULL)
-        return DONE;
+        return WORK_DONE;
     verified_now = !verified_before;
     *err = run_command(w, &sw);
     if (*err != 0)
-        return FAILED;
+        return WORK_FAILED;
     if (sw == 0x9000)
-        return DONE;
+        return WORK_DONE;
     if (is_touch_timeout(w, sw, verified_now || fresh_select)) {
         if (sw == 0x6600)
             o->verified[0] = o->verified[1] = false; /* Gnuk forgets */
         *err = gpg_error(GPG_ERR_TIMEOUT);
-        return FAILED;
+        return WORK_FAILED;
     }
     if (state_differs(sw) && !fresh_select) {
         o->verified[0] = o->verified[1] = false;
-        return AGAIN_WITH_SELECT;
+        return WORK_AGAIN_WITH_SELECT;
     }
     *err = apdu_error(sw);
-    return FAILED;
+    return WORK_FAILED;
 }
 
-static gpg_error_t leave(struct work *w, gpg_error_t err)
+static gpg_error_t begin(void *work)
 {
+    return openpgp_begin(((struct work *)work)->o);
+}
+
+static void end(void *work, bool reset)
+{
+    openpgp_end(((struct work *)work)->o, reset);
+}
+
+static void lost(void *work)
+{
+    openpgp_lost_state(((struct work *)work)->o);
+}
+
+static void leave(void *work, gpg_error_t err)
+{
+    struct work *w = work;
     bool reset = false;
 
     if (w->op->drop && gpg_err_code(err) != GPG_ERR_CARD_REMOVED &&
         gpg_err_code(err) != GPG_ERR_ENODEV)
         openpgp_unverify(w->o, &reset);
     openpgp_end(w->o, reset);
-    return err;
 }
 
-/* Transactions until the thing is done: no PIN is asked for, and nothing is waited for, while one is open. */
+static gpg_error_t ask_pin(void *work, bool wrong)
+{
+    struct work *w = work;
+
+    return openpgp_ask_pin(w->o, w->op, w->ref, wrong);
+}
+
+static bool pin_refused(void *work, gpg_error_t err)
+{
+    return gpg_err_code(err) == GPG_ERR_BAD_PIN && !((struct work *)work)->o->user.good;
+}
+
 static gpg_error_t perform(struct work *w)
 {
-    struct openpgp *o = w->o;
-    const struct timespec moment = {.tv_nsec = AGAIN_MS * 1000000L};
-    bool fresh_select = false, wrong = false;
-    gpg_error_t err = 0;
+    static const struct work_steps steps = {.begin = begin,
+                                            .end = end,
+                                            .lost = lost,
+                                            .attempt = attempt,
+                                            .leave = leave,
+                                            .ask_pin = ask_pin,
+                                            .pin_refused = pin_refused};
 
     if (w->op->want_touch && !touch_wanted(w))
         return gpg_error(GPG_ERR_USE_CONDITIONS);
-    for (int round = 0; round < MAX_ROUNDS; round++) {
-        enum result r;
-
-        if (w->op->io->canceled(w->op->io->arg))
-            return gpg_error(GPG_ERR_CANCELED);
-        err = openpgp_begin(o);
-        if (err != 0)
-            return err;
-        r = in_transaction(w, fresh_select, &err);
-        switch (r) {
-        case DONE:
-            return leave(w, 0);
-        case AGAIN_WITH_SELECT:
-            fresh_select = true;
-            /* fall through */
-        case AGAIN:
-            openpgp_end(o, false);
-            break;
-        case WANTS_PIN:
-            openpgp_end(o, false);
-            err = openpgp_ask_pin(o, w->op, w->ref, wrong);
-            if (err != 0)
-                return err;
-            break;
-        case FAILED:
-            if (gpg_err_code(err) == GPG_ERR_CARD_RESET || gpg_err_code(err) == GPG_ERR_EAGAIN) {
-                openpgp_end(o, false);
-                openpgp_lost_state(o);
-                if (gpg_err_code(err) == GPG_ERR_EAGAIN)
-                    nanosleep(&moment, NULL); /* a card on its way into or out of the field */
-                break;
-            }
-            leave(w, err);
-            if (gpg_err_code(err) != GPG_ERR_BAD_PIN || o->user.good)
-                return err;
-            /* The PIN that was sent is forgotten: the person may type another one. */
-            wrong = true;
-            w->op->pin_typed = w->op->pin_cached = false;
-            break;
-        }
-    }
-    return err != 0 ? err : gpg_error(GPG_ERR_CARD);
+    return card_work(w, w->op, &steps);
 }
 
 /* --- signing and decrypting -------------------------------------------------------------------------------------------------------- */
@@ -419,9 +391,8 @@ static void note_touch(struct work *w)
         w->op->touched = true;
 }
 
-static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
+gpg_error_t openpgp_sign(struct openpgp *o, struct driver_op *op, gcry_sexp_t *sig)
 {
-    struct openpgp *o = state;
     struct work w = {.o = o, .op = op, .answer = BUF_INIT};
     struct buf input = BUF_INIT;
     unsigned index = 0;
@@ -456,9 +427,8 @@ static gpg_error_t sign(void *state, struct driver_op *op, gcry_sexp_t *sig)
     return err;
 }
 
-static gpg_error_t decrypt(void *state, struct driver_op *op, struct buf *result)
+gpg_error_t openpgp_decrypt(struct openpgp *o, struct driver_op *op, struct buf *result)
 {
-    struct openpgp *o = state;
     struct work w = {.o = o, .op = op, .ref = PW1_OTHER, .answer = BUF_INIT_SECURE};
     struct buf input = BUF_INIT;
     unsigned index = 0;
@@ -488,9 +458,8 @@ static gpg_error_t decrypt(void *state, struct driver_op *op, struct buf *result
     return err;
 }
 
-static gpg_error_t verify(void *state, struct driver_op *op, const char *ref)
+gpg_error_t openpgp_verify(struct openpgp *o, struct driver_op *op, const char *ref)
 {
-    struct openpgp *o = state;
     struct work w = {
         .o = o, .op = op, .ref = ref != NULL && strcmp(ref, "81") == 0 ? PW1_SIGN : PW1_OTHER};
     gpg_error_t err = openpgp_learn_card(o, false, true);
@@ -500,30 +469,15 @@ static gpg_error_t verify(void *state, struct driver_op *op, const char *ref)
     return err != 0 ? err : perform(&w);
 }
 
-static void forget(void *state)
+void openpgp_forget(struct openpgp *o)
 {
-    struct openpgp *o = state;
     bool reset = false;
 
-    openpgp_forget_pin(&o->user);
-    openpgp_forget_pin(&o->admin);
+    held_pin_forget(&o->user);
+    held_pin_forget(&o->admin);
     if ((o->verified[0] || o->verified[1] || o->verified[2]) && openpgp_begin(o) == 0) {
         openpgp_unverify(o, &reset);
         openpgp_end(o, reset);
     }
     o->verified[0] = o->verified[1] = o->verified[2] = false;
 }
-
-const struct driver driver_pcsc = {
-    .kind = "pcsc",
-    .help = "the card in a PC/SC reader, named by ARGUMENT",
-    .wants_arg = true,
-    .open = open_card,
-    .close = close_card,
-    .learn = learn,
-    .sign = sign,
-    .decrypt = decrypt,
-    .verify = verify,
-    .forget = forget,
-    .verbs = openpgp_verbs,
-};

@@ -248,7 +248,7 @@ gpg_error_t openpgp_parse_6e(struct openpgp *o, struct rd r)
             o->max_pin[i] = v.p[1 + i] & 0x7f;
             o->tries[i] = v.p[4 + i];
         }
-        o->tries_ms = openpgp_now_ms();
+        o->tries_ms = card_now_ms();
     }
     o->uif_listed = rd_tlv_find(r, 0xd6, &v) == 0;
     for (unsigned i = 0; i < NSLOTS; i++)
@@ -384,7 +384,7 @@ gpg_error_t openpgp_read_tries(struct openpgp *o)
     for (int i = 0; err == 0 && i < 3; i++)
         o->tries[i] = v.p[4 + i];
     if (err == 0)
-        o->tries_ms = openpgp_now_ms();
+        o->tries_ms = card_now_ms();
     buf_free(&c4);
     buf_free(&all);
     return err;

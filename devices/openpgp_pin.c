@@ -2,20 +2,11 @@
 #include "devices/openpgp.h"
 
 #include <string.h>
-#include <time.h>
 
 #define KDF_MAX_COUNT \
     0x04000000u /* octets hashed; more than eight times ykman's default is no card's honest wish */
 
 #define TRIES_FRESH_MS 5000
-
-int64_t openpgp_now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* --- KDF-DO (F9) -------------------------------------------------------------------------------------------------------------- */
 
@@ -130,30 +121,22 @@ bool *openpgp_verified(struct openpgp *o, uint8_t ref)
     return &o->verified[ref - PW1_SIGN];
 }
 
-void openpgp_forget_pin(struct held_pin *h)
-{
-    buf_free(&h->pin);
-    *h = (struct held_pin){.pin = BUF_INIT_SECURE};
-}
-
 static bool admin_expired(const struct openpgp *o)
 {
-    return openpgp_now_ms() - o->admin.used_ms > ADMIN_HELD_MS;
+    return card_now_ms() - o->admin.used_ms > ADMIN_HELD_MS;
 }
 
 void openpgp_expire_admin(struct openpgp *o)
 {
     if (o->admin.pin.len > 0 && admin_expired(o))
-        openpgp_forget_pin(&o->admin);
+        held_pin_forget(&o->admin);
 }
 
 bool openpgp_pin_serves(const struct openpgp *o, uint8_t ref, long pin_age)
 {
     const struct held_pin *h = ref == PW3_ADMIN ? &o->admin : &o->user;
 
-    if (!h->good || pin_age == 0 || (ref == PW3_ADMIN && admin_expired(o)))
-        return false;
-    return pin_age < 0 || openpgp_now_ms() - h->typed_ms <= (int64_t)pin_age * 1000;
+    return !(ref == PW3_ADMIN && admin_expired(o)) && held_pin_serves(h, pin_age);
 }
 
 gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref, bool wrong)
@@ -173,10 +156,7 @@ gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref
         return gpg_error(GPG_ERR_PIN_BLOCKED);
     err = op->io->ask_pin(op->io->arg, &q, &pin);
     if (err == 0) {
-        openpgp_forget_pin(h);
-        h->pin = pin;
-        h->used_ms = openpgp_now_ms();
-        pin = BUF_INIT_SECURE;
+        held_pin_take(h, &pin);
         op->pin_typed = true;
     }
     buf_free(&pin);
@@ -207,7 +187,7 @@ gpg_error_t openpgp_pin_refused(struct openpgp *o, enum password which, unsigned
 /* A refused PIN is gone at once, so that it can never be sent a second time. */
 static gpg_error_t refused(struct openpgp *o, uint8_t ref, unsigned sw)
 {
-    openpgp_forget_pin(openpgp_held(o, ref));
+    held_pin_forget(openpgp_held(o, ref));
     if (ref == PW3_ADMIN)
         o->verified[2] = false;
     else
@@ -219,7 +199,7 @@ gpg_error_t openpgp_fresh_tries(struct openpgp *o)
 {
     gpg_error_t err;
 
-    if (openpgp_now_ms() - o->tries_ms < TRIES_FRESH_MS)
+    if (card_now_ms() - o->tries_ms < TRIES_FRESH_MS)
         return 0;
     err = openpgp_enter(o);
     return err != 0 ? err : openpgp_read_tries(o);
@@ -238,7 +218,7 @@ static gpg_error_t check_unanswered(struct openpgp *o, uint8_t ref)
     err = openpgp_read_tries(o);
     if (err == 0 && before > 0 && *tries >= before)
         return 0;
-    openpgp_forget_pin(openpgp_held(o, ref));
+    held_pin_forget(openpgp_held(o, ref));
     if (err != 0)
         return err;
     return gpg_error(*tries == 0 ? GPG_ERR_PIN_BLOCKED : GPG_ERR_BAD_PIN);
@@ -264,7 +244,7 @@ gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
         if (err == 0)
             h->unanswered = false;
         else if (again)
-            openpgp_forget_pin(h); /* twice in a row: the person decides */
+            held_pin_forget(h); /* twice in a row: the person decides */
     }
     buf_free(&value);
     if (err != 0)
@@ -274,10 +254,7 @@ gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
         return gpg_error(GPG_ERR_WRONG_CARD);
     if (sw != 0x9000)
         return refused(o, ref, sw);
-    h->used_ms = openpgp_now_ms();
-    if (!h->good)
-        h->typed_ms = h->used_ms;
-    h->good = true;
+    held_pin_note_good(h);
     *openpgp_verified(o, ref) = true;
     return 0;
 }

@@ -89,12 +89,12 @@ static gpg_error_t reconnect(struct pcsc_card *p)
     return pcsc_error(rc);
 }
 
-static gpg_error_t begin(void *handle, bool *interfered)
+static gpg_error_t begin(void *handle, enum card_change *change)
 {
     struct pcsc_card *p = handle;
     gpg_error_t err = 0;
 
-    *interfered = p->was_reset;
+    *change = p->was_reset ? CARD_WAS_RESET : CARD_AS_LEFT;
     for (int i = 0; i < CONNECT_TRIES; i++) {
         LONG rc = SCardBeginTransaction(p->card);
 
@@ -105,7 +105,7 @@ static gpg_error_t begin(void *handle, bool *interfered)
         }
         if (gpg_err_code(err) != GPG_ERR_CARD_RESET)
             break;
-        *interfered = true;
+        *change = CARD_WAS_RESET;
         err = reconnect(p);
         if (err != 0)
             break;

@@ -156,6 +156,8 @@ gpg_error_t channel_shown(struct channel *c, const struct driver_op *op)
         field_put_int(&line, "flags", op->says.flags);
         field_put_int(&line, "counter", (long)op->says.counter);
     }
+    if (op->device[0] != '\0')
+        field_put(&line, "device", op->device);
     err = buf_cstr(&line) != NULL ? channel_status(c, "SHOWN", buf_cstr(&line)) : buf_err(&line);
     buf_free(&line);
     return err;

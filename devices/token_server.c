@@ -280,25 +280,37 @@ static gpg_error_t cmd_delall(assuan_context_t ctx, char *line)
     return 0;
 }
 
+static const struct driver_verb *find_verb(const struct driver *d, const char *name)
+{
+    const struct driver_verb *const tables[] = {d->verbs, d->more_verbs};
+
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+        for (const struct driver_verb *v = tables[i]; v != NULL && v->name != NULL; v++)
+            if (strcmp(v->name, name) == 0)
+                return v;
+    return NULL;
+}
+
 /* A verb of this kind's own. */
 static gpg_error_t cmd_other(assuan_context_t ctx, char *line)
 {
     struct channel *c = assuan_get_pointer(ctx);
     const char *name = assuan_get_command_name(ctx);
-    const struct driver_verb *v = c->s->d->verbs;
+    const struct driver_verb *v = find_verb(c->s->d, name);
+    void *state = c->s->state;
     struct driver_io io = channel_io(c);
     struct buf result = BUF_INIT_SECURE;
     char *key_id = NULL, *use = NULL;
     struct driver_op op;
     gpg_error_t err;
 
-    while (v->name != NULL && strcmp(v->name, name) != 0)
-        v++;
-    if (v->name == NULL)
+    if (v == NULL)
         return gpg_error(GPG_ERR_ASS_UNKNOWN_CMD);
     err = parse_op(c, line, &io, &op, &key_id, &use);
+    if (err == 0 && c->s->d->part != NULL)
+        err = c->s->d->part(c->s->state, v, &state);
     if (err == 0)
-        err = v->run(c->s->state, &op, &result);
+        err = v->run(state, &op, &result);
     if (err == 0)
         err = buf_err(&result);
     if (err == 0)
@@ -346,6 +358,15 @@ static void *hook_malloc(size_t n)
     return n <= SECURE_MAX ? gcry_malloc_secure(n) : gcry_malloc(n);
 }
 
+static gpg_error_t register_verbs(struct channel *c, const struct driver_verb *v)
+{
+    gpg_error_t err = 0;
+
+    for (; v != NULL && v->name != NULL && err == 0; v++)
+        err = assuan_register_command(c->ctx, v->name, cmd_other, NULL);
+    return err;
+}
+
 static gpg_error_t open_channel(struct channel *c, int fd)
 {
     static struct assuan_malloc_hooks secure = {
@@ -362,9 +383,10 @@ static gpg_error_t open_channel(struct channel *c, int fd)
     err = assuan_init_socket_server(c->ctx, (assuan_fd_t)fd, ASSUAN_SOCKET_SERVER_ACCEPTED);
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0] && err == 0; i++)
         err = assuan_register_command(c->ctx, verbs[i].name, verbs[i].handler, NULL);
-    for (const struct driver_verb *v = c->s->d->verbs; v != NULL && v->name != NULL && err == 0;
-         v++)
-        err = assuan_register_command(c->ctx, v->name, cmd_other, NULL);
+    if (err == 0)
+        err = register_verbs(c, c->s->d->verbs);
+    if (err == 0)
+        err = register_verbs(c, c->s->d->more_verbs);
     if (err == 0)
         err = assuan_register_post_cmd_notify(c->ctx, after_command);
     return err;

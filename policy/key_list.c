@@ -127,6 +127,12 @@ const char *policy_slot(const char *s)
     return s;
 }
 
+/* A product's PIV slots are a PIV card, whatever it is besides. */
+static bool in_piv_slot(const struct policy_token *t)
+{
+    return t->slot != NULL && strncmp(t->slot, "piv-", 4) == 0;
+}
+
 bool token_matches(const char *pattern, const struct policy_token *t)
 {
     char name[256];
@@ -135,7 +141,8 @@ bool token_matches(const char *pattern, const struct policy_token *t)
     if (t->kind == NULL)
         return false;
     if (policy_match_pattern(pattern, t->kind, true) ||
-        (t->soft && policy_match_pattern(pattern, "software", true)))
+        (t->soft && policy_match_pattern(pattern, "software", true)) ||
+        (in_piv_slot(t) && policy_match_pattern(pattern, "piv", true)))
         return true;
     if (serial == NULL)
         return false;

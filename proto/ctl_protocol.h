@@ -11,7 +11,7 @@
  *                         "tokens": [{"name","kind","serial","label","version","reader","state","contactless",
  *                                     "tries":[a,b,c],"counter","queue":n,"waiting_for_touch":bool,"draining":bool,
  *                                     "verified_before":bool,
- *                                     "applications": ["openpgp","piv"..],"keys":n}] , "audit": path|null,
+ *                                     "applications": ["openpgp","piv"..],"keys":n,"identities_unread":n}] , "audit": path|null,
  *                         "certificates_left_out": [{"file","problem"}] }
  *   KEYS                [{ "type","bits","curve"|null,"fingerprint","keygrip","openpgp_fingerprint"|null,
  *                          "openpgp_created"|null,"comment","ssh": "type base64"|null,"certificate": bool,
@@ -34,6 +34,16 @@
  *   TOKEN token=NAME verb=VERB [key=SLOT] FIELDS   one of the verbs of agent/ctl_token_verbs.c, with its fields of token_protocol.h, on
  *                       the token that STATUS calls NAME; asked for as the policy has it. INQUIRE VALUE where the token wants
  *                       one; its status lines and data
+ *   FIDO do=WHAT        FIDO tokens. Where several are plugged in, they blink and the person touches the one that is meant.
+ *     do=enroll name=N    for StandIn fido;  do=enrolled   [{ "name","fingerprint","application" }];  do=forget name=N
+ *     do=info           [{ "path","aaguid"|null,"problem"|null,"fido2","pin","uv","manage": bool,"tries"|null,"firmware"|null,
+ *                          "min-pin"|null,"versions","extensions","options": [..] }]
+ *     do=keys           lists the resident ssh keys, remembers and offers them: [{ "name","fingerprint","application","user"|null,
+ *                          "verify": bool,"ssh","problem"|null }]
+ *     do=delete key=FPR   one that was listed
+ *     do=generate application=ssh:.. algo=ed25519|ecdsa [resident=1] [verify=1] [no-touch=1] [user=U] [force=1] [comment=C]
+ *                       { "fingerprint","public","private": the file's text }
+ *     do=pin
  *   CERTIFICATE [key=K] uid=U   data lines: OpenPGP public key block, binary
  * Fields are written as in token_protocol.h (field_get). Failures: ERR code and, before it where there is one, a line
  * "S ERROR_TEXT text=..." for people. */

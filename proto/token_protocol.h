@@ -74,6 +74,30 @@
  *   RESET                   factory reset: all keys go
  *   APDU [select=HEX] hex=HEX [atr=1]     SELECT and GET DATA only; answer: data and status word
  *   RANDOM n=N
+ * Of their PIV application (key ids piv-9a, piv-9c, piv-9d, piv-9e, piv-82 .. piv-95; all forget what was verified):
+ *   PIVSTATUS               S PIV [version=V] [serial=N] [guid=HEX] [pin-tries=N pin-total=N pin-default=0|1] [puk-..] [management-default=..]
+ *                           [proves=1: 9E answers a challenge], then S PIVSLOT id=ID [algo=A fpr=F pin=P touch=T origin=generated|imported]
+ *                           [certificate=1] for each slot with anything in it
+ *   PIVCHANGEPIN ref=pin|puk          PIVUNBLOCK: a new PIN by the PUK. Old and new ones by INQUIRE PIN
+ *   PIVGENERATE key=ID [algo=A] [pin-policy=never|once|always] [touch-policy=never|always|cached] [force=1]
+ *                           answer: canonical public-key. GPG_ERR_EEXIST. The certificate that was there goes
+ *   PIVCERTIFICATE key=ID [name=CN] [days=N]   a self-signed one is stored; answer: DER
+ *   PIVIMPORT key=ID [pin-policy=..] [touch-policy=..] [force=1]       INQUIRE VALUE: a private key, PEM
+ *   PIVDELETE key=ID        key and certificate; S PIVKEPT key=1 where the card can delete no key, and only the certificate went
+ *   PIVRESET                the PIV application as it left the factory (Yubico's command)
+ *
+ * Verbs of security keys by libfido2 ("fido"). Where several are plugged in and one is meant, they blink until one is
+ * touched. PIN ref=fido.
+ *   ASSERT                  INQUIRE CREDENTIALS gets SSH strings, each the private part of ADD_IDENTITY, all for one application;
+ *                           INQUIRE DATA the message. All devices that hold one of them wait for a touch; the first that is touched
+ *                           signs as with SIGN: canonical (sig-val ..), CREDENTIAL n=I (from 0) and SHOWN lines.
+ *   GENERATE application=A algo=ed25519|ecdsa [resident=1] [verify=1] [no-touch=1] [user=U] [force=1]
+ *                           a new credential: a CREDENTIAL line. GPG_ERR_EEXIST: a resident one of that application and user
+ *                           is there, which force would replace
+ *   DEVICES                 a DEVICE line each
+ *   RESIDENT                the resident keys for "ssh:.." of one: its DEVICE line, CREDENTIAL lines
+ *   DELRESIDENT handle=BASE64
+ *   CHANGEPIN               sets the PIN where there is none, else changes it
  *
  * Verbs of wallets ("trezor"). Their keys follow from identities (proto/wallet_identity.h), which the broker knows and the
  * device does not: LEARN tells of the keys of those it was given, where the public key is known or the device tells it without
@@ -103,7 +127,9 @@
  *                           must have been warned; error=wrong: the previous one in this request was refused.
  *                           low: the number is not known, but a wrong one was given since the last right one. label:
  *                           which token, where one process serves several. new: one to be set (typed twice). ref: 81, 82 user
- *                           PIN, 83 admin PIN, rc reset code, user (PKCS#11).
+ *                           PIN, 83 admin PIN, rc reset code, user (PKCS#11), fido, piv and
+ *                           piv-puk, global (the card's own for all its applications), piv-mgm PIV management key in hex, file
+ *                           passphrase of a key file.
  *   PIN ref=matrix          of a wallet that shows a grid of digits: the positions, numbered as on a keypad (7 8 9 on top)
  *   PASSPHRASE why=wallet   of a wallet: may be empty
  *   PASSPHRASE key=G why=use|old|import|export|new try=N tries=N [error=bad]
@@ -116,7 +142,7 @@
  *         [problem=TEXT: why it cannot be used as it is] [unread=N: identities whose public key is not known yet]
  *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
- *       [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1] [wallet=<URI|CURVE>: it follows from that identity]
+ *       [proved=1: it just answered a challenge, so that it is no copy of a public key] [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1] [wallet=<URI|CURVE>: it follows from that identity]
  *       [whole=1: SIGN wants the message for it, hash=0, whatever the algorithm]
  *       [maybe=1: another device has that key for the identity, this one was not asked]
  *         touch "cached": the token's own touch serves for touch-secs seconds. pin "always": the card wants VERIFY
@@ -128,10 +154,13 @@
  *         [comment=C] [ssh=N: place in the list] [ssh-disabled=1] [ssh-ttl=N] [confirm=yes|restricted|ssh] [prompt=no] [remote-list=1]
  *   NONCE [cache=HEX] [passwd=HEX]   names a passphrase for this while
  *   ATTR name=K text=T      "S K T" as scdaemon writes it, its escapes included
+ *   CREDENTIAL blob=BASE64 (public key, ssh) handle=BASE64 flags=N [user=U]
+ *   DEVICE path=P [fido2=1] [pin=1] [tries=N] [uv=1] [manage=1: RESIDENT] [aaguid=HEX] [versions=A,B] [extensions=A,B]
+ *          [options=NAME:0|1,..] [firmware=N] [min-pin=N] [problem=T: it cannot be opened]
  *   PROGRESS what=W char=C cur=N total=N
  *   MORE part, LAST part    of one status line, keyword and all, that is too long for Assuan
  *   WALLET say=TEXT         why the operation is about to fail, for the person
- *   SHOWN [pin=typed|cached|device] [touch=1] [flags=N counter=N]
+ *   SHOWN [pin=typed|cached|device] [touch=1] [flags=N counter=N] [device=P: of those that one process serves]
  *                           what was shown for this operation; touch=1 only if the token enforced one just now; pin=device:
  *                           the token itself verified the person. flags, counter: what a security key signed with it
  */
@@ -175,11 +204,28 @@
 #define TOKEN_VERB_IDENTITY  "IDENTITY"
 #define TOKEN_VERB_CONFIGURE "CONFIGURE"
 #define TOKEN_VERB_PUBKEY    "PUBKEY"
+
+#define TOKEN_VERB_PIV_STATUS      "PIVSTATUS"
+#define TOKEN_VERB_PIV_CHANGE_PIN  "PIVCHANGEPIN"
+#define TOKEN_VERB_PIV_UNBLOCK     "PIVUNBLOCK"
+#define TOKEN_VERB_PIV_RESET       "PIVRESET"
+#define TOKEN_VERB_PIV_GENERATE    "PIVGENERATE"
+#define TOKEN_VERB_PIV_CERTIFICATE "PIVCERTIFICATE"
+#define TOKEN_VERB_PIV_IMPORT      "PIVIMPORT"
+#define TOKEN_VERB_PIV_DELETE      "PIVDELETE"
+
+#define TOKEN_VERB_ASSERT      "ASSERT"
+#define TOKEN_VERB_DEVICES     "DEVICES"
+#define TOKEN_VERB_RESIDENT    "RESIDENT"
+#define TOKEN_VERB_DELRESIDENT "DELRESIDENT"
+
 /* Status lines of theirs. */
-#define TOKEN_STATUS_STORED "STORED"
-#define TOKEN_STATUS_NONCE  "NONCE"
-#define TOKEN_STATUS_ATTR   "ATTR"
-#define TOKEN_STATUS_WALLET "WALLET"
+#define TOKEN_STATUS_STORED     "STORED"
+#define TOKEN_STATUS_NONCE      "NONCE"
+#define TOKEN_STATUS_ATTR       "ATTR"
+#define TOKEN_STATUS_CREDENTIAL "CREDENTIAL"
+#define TOKEN_STATUS_DEVICE     "DEVICE"
+#define TOKEN_STATUS_WALLET     "WALLET"
 /* A long line's parts, of any verb. */
 #define TOKEN_STATUS_MORE "MORE"
 #define TOKEN_STATUS_LAST "LAST"

@@ -1,10 +1,13 @@
 #include "agent/cli/token.h"
 
+#include "agent/token_memory.h"
 #include "proto/token_protocol.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 static bool has_application(const json_t *token, const char *application)
 {
@@ -158,17 +161,56 @@ static const struct command cmd_token_list = {
     .run = list,
 };
 
+/* --- token forget --------------------------------------------------------------------------------- */
+
+/* The file is the person's own, as is this program: no agent is needed. */
+static int forget(const struct command *c, int argc, char **argv)
+{
+    static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    char *path;
+    int status;
+
+    if (cli_getopt(c, argc, argv, options, &status) == -2)
+        return status;
+    if (optind + 1 != argc)
+        return cli_mistake(c, "give the name of one token", NULL);
+    path = token_memory_path(argv[optind]);
+    status = EXIT_OK;
+    if (path == NULL)
+        status = cli_mistake(c, "this is no token's name:", argv[optind]);
+    else if (unlink(path) != 0)
+        status = cli_fail(argv[optind],
+                          errno == ENOENT ? "nothing is remembered of it" : strerror(errno));
+    else
+        puts("forgotten: take it out and put it in again");
+    gpgrt_free(path);
+    return status;
+}
+
+static const struct command cmd_token_forget = {
+    .name = "token forget",
+    .usage = "TOKEN",
+    .summary = "forget what is remembered of a token",
+    .help = "What tells that a card is the one that it was before (its PIV card authentication\n"
+            "key), so that another one may take its name. Nothing on the card changes.\n",
+    .run = forget,
+};
+
 static const struct command *const subcommands[] = {
-    &cmd_token_list,
-    &cmd_token_identity,
-    NULL,
+    &cmd_token_list, &cmd_token_identity, &cmd_token_forget,   &cmd_token_piv,
+    &cmd_token_fido, &cmd_token_enroll,   &cmd_token_presence, NULL,
 };
 
 const struct command cmd_token = {
     .name = "token",
-    .usage = "list|identity ...",
+    .usage = "list | identity | forget | piv | fido | enroll-presence | presence ...",
     .summary = "list and manage tokens",
-    .help = "  list      tokens and what they can do\n"
-            "  identity  what hardware wallets have keys for\n",
+    .help = "  list             tokens and what they can do\n"
+            "  identity         what hardware wallets have keys for\n"
+            "  piv              the PIV application of a token\n"
+            "  fido             FIDO tokens\n"
+            "  enroll-presence  enroll a FIDO token for StandIn fido\n"
+            "  presence         those that are enrolled\n"
+            "  forget           what tells that a card is the one that it was\n",
     .sub = subcommands,
 };

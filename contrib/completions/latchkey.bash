@@ -7,10 +7,26 @@ _latchkey_keys()
     [ "$1" = tokens ] && latchkey status 2>/dev/null | awk 'in_tokens && /^  [^ ]/ { print $1 } /^tokens/ { in_tokens = 1 }'
 }
 
+_latchkey_tokens()
+{
+    latchkey token list 2>/dev/null | awk '{ print $1 }'
+}
+
 _latchkey_options()
 {
     case $1 in
-    status | "token list" | "token identity list") echo "--json --help" ;;
+    "token piv generate")
+        echo "--token --algorithm --pin-policy --touch-policy --name --days --force --no-certificate --help"
+        ;;
+    "token piv import") echo "--token --pin-policy --touch-policy --name --days --force --no-certificate --help" ;;
+    "token piv certificate") echo "--token --name --days --help" ;;
+    "token piv "*) echo "--token --help" ;;
+    status | "token list" | "token identity list" | "token fido info" | "token fido keys") echo "--json --help" ;;
+    "token enroll-presence") echo "--name --help" ;;
+    "token presence") echo "--json --forget --help" ;;
+    "token fido generate")
+        echo "--file --type --application --comment --resident --user --verify-required --no-touch-required --force --help"
+        ;;
     keys) echo "--json --ssh --fingerprint --openpgp --output --help" ;;
     log) echo "--follow --lines --json --help" ;;
     "policy explain") echo "--host --user --key --use --client --forwarded --unbound --last --help" ;;
@@ -21,6 +37,7 @@ _latchkey_options()
 _latchkey()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words=
+    local slots="9a 9c 9d 9e 82 83 84 85 86 87 88 89 8a 8b 8c 8d 8e 8f 90 91 92 93 94 95"
     local first="status keys lock unlock policy reload log token help --help --version"
 
     if [ "$cur" = ":" ] || [ "$prev" = ":" ]; then
@@ -31,8 +48,17 @@ _latchkey()
         return
     fi
     case $command in policy | token) [ "$COMP_CWORD" -gt 2 ] && command="$command ${COMP_WORDS[2]}" ;; esac
+    [ "$command" = "token piv" ] && [ "$COMP_CWORD" -gt 3 ] && command="token piv ${COMP_WORDS[3]}"
+    [ "$command" = "token fido" ] && [ "$COMP_CWORD" -gt 3 ] && command="$command ${COMP_WORDS[3]}"
     case $command in "token identity") [ "$COMP_CWORD" -gt 3 ] && command="$command ${COMP_WORDS[3]}" ;; esac
     case $command:$prev in
+    "token fido generate:--file" | "token fido generate:-f")
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    "token fido generate:--type" | "token fido generate:-t") words="ed25519 ecdsa" ;;
+    "token fido":*) words="info keys delete generate set-pin --help" ;;
     keys:--output | keys:-o)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -68,7 +94,35 @@ _latchkey()
     help:help) words="status keys lock unlock policy reload log token" ;;
     "token identity":*) words="list add remove read --help" ;;
     "token identity "[ar]*:*) words="nist256p1 ed25519 --help" ;;
-    token:*) words="list identity --help" ;;
+    token:*) words="list identity piv forget fido enroll-presence presence --help" ;;
+    "token forget":*)
+        words=$(_latchkey_options "$command")
+        case $cur in -*) ;; *) words="$words $(_latchkey_tokens)" ;; esac
+        ;;
+    "token piv":*) words="status generate certificate import delete change-pin change-puk unblock reset --help" ;;
+    "token piv "*:--token | "token piv "*:-t) words=$(_latchkey_tokens) ;;
+    "token piv "*:--algorithm | "token piv "*:-a) words="nistp256 nistp384 rsa2048 rsa3072 rsa4096 ed25519 x25519" ;;
+    "token piv "*:--pin-policy | "token piv "*:-p) words="never once always" ;;
+    "token piv "*:--touch-policy | "token piv "*:-T) words="never always cached" ;;
+    "token piv generate":* | "token piv certificate":* | "token piv delete":*)
+        words=$(_latchkey_options "$command")
+        case $cur in -*) ;; *) words="$words $slots" ;; esac
+        ;;
+    "token piv import":*)
+        words=$(_latchkey_options "$command")
+        case $cur in
+        -*) ;;
+        *)
+            if [ "$prev" = import ]; then
+                words="$words $slots"
+            else
+                compopt -o filenames
+                mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+                return
+            fi
+            ;;
+        esac
+        ;;
     keys:*)
         words=$(_latchkey_options keys)
         case $cur in -*) ;; *) words="$words $(_latchkey_keys tokens)" ;; esac

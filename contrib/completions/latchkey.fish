@@ -47,8 +47,49 @@ complete -c latchkey -n "__fish_seen_subcommand_from explain" -s s -l use -x -a 
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s c -l client -r -F -d "the asking program"
 complete -c latchkey -n "__fish_seen_subcommand_from explain" -s f -l forwarded -d "over a forwarded agent"
 
-complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from list identity" -a list -d "tokens and what they can do"
-complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from list identity" -a identity -d "what hardware wallets have keys for"
+set -l managing list identity forget piv fido enroll-presence presence
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing" -a list -d "tokens and what they can do"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing" -a piv -d "manage the PIV application of a token"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing" -a forget -d "forget what is remembered of a token"
+complete -c latchkey -n "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from forget" -a "(__latchkey_tokens)" -d token
+complete -c latchkey -n "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from list" -s j -l json -d "as JSON"
+
+set -l piv status generate certificate import delete change-pin change-puk unblock reset
+set -l in_piv "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from piv"
+complete -c latchkey -n "$in_piv; and not __fish_seen_subcommand_from $piv" -a "$piv"
+complete -c latchkey -n "$in_piv" -s t -l token -x -a "(__latchkey_tokens)" -d "which token"
+set -l making "$in_piv; and __fish_seen_subcommand_from generate import"
+set -l certifying "$in_piv; and __fish_seen_subcommand_from generate import certificate"
+complete -c latchkey -n "$in_piv; and __fish_seen_subcommand_from generate import certificate delete" -a "9a 9c 9d 9e" -d slot
+complete -c latchkey -n "$in_piv; and __fish_seen_subcommand_from import" -F
+complete -c latchkey -n "$in_piv; and __fish_seen_subcommand_from generate" -s a -l algorithm -x -a "nistp256 nistp384 rsa2048 rsa3072 rsa4096 ed25519 x25519" -d "kind of key"
+complete -c latchkey -n "$making" -s p -l pin-policy -x -a "never once always" -d "when the PIN is wanted"
+complete -c latchkey -n "$making" -s T -l touch-policy -x -a "never always cached" -d "when a touch is wanted"
+complete -c latchkey -n "$making" -s f -l force -d "where a key is, too"
+complete -c latchkey -n "$making" -s N -l no-certificate -d "make none"
+complete -c latchkey -n "$certifying" -s n -l name -x -d "common name of the certificate"
+complete -c latchkey -n "$certifying" -s d -l days -x -d "days that it is valid"
+
+set -l fido info keys delete generate set-pin
+set -l in_token "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing"
+complete -c latchkey -n "$in_token" -a fido -d "manage FIDO tokens"
+complete -c latchkey -n "$in_token" -a enroll-presence -d "enroll a FIDO token for StandIn fido"
+complete -c latchkey -n "$in_token" -a presence -d "list or forget those that are enrolled"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and not __fish_seen_subcommand_from $fido" -a "$fido"
+complete -c latchkey -n "__fish_seen_subcommand_from enroll-presence" -s n -l name -x -d "what to call it"
+complete -c latchkey -n "__fish_seen_subcommand_from presence" -s j -l json -d "as JSON"
+complete -c latchkey -n "__fish_seen_subcommand_from presence" -s F -l forget -x -d "one whose touch counts no longer"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and __fish_seen_subcommand_from generate" -s f -l file -r -F -d "where the key goes"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and __fish_seen_subcommand_from generate" -s t -l type -x -a "ed25519 ecdsa" -d "kind of key"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and __fish_seen_subcommand_from generate" -s a -l application -x -d "ssh: and a word"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and __fish_seen_subcommand_from generate" -s C -l comment -x -d "in both files"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and __fish_seen_subcommand_from generate" -s r -l resident -d "the token keeps it"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and __fish_seen_subcommand_from generate" -s u -l user -x -d "tells resident keys apart"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and __fish_seen_subcommand_from generate" -s v -l verify-required -d "each use takes the PIN"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and __fish_seen_subcommand_from generate" -s n -l no-touch-required -d "uses take no touch"
+complete -c latchkey -n "__fish_seen_subcommand_from fido; and __fish_seen_subcommand_from generate" -s F -l force -d "in the place of a resident one"
+
+complete -c latchkey -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from $managing" -a identity -d "what hardware wallets have keys for"
 set -l identity "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from identity"
 set -l identity_commands list add remove read
 complete -c latchkey -n "$identity; and not __fish_seen_subcommand_from $identity_commands" -a list -d "identities and their keys"
@@ -56,8 +97,6 @@ complete -c latchkey -n "$identity; and not __fish_seen_subcommand_from $identit
 complete -c latchkey -n "$identity; and not __fish_seen_subcommand_from $identity_commands" -a remove -d "forget an identity"
 complete -c latchkey -n "$identity; and not __fish_seen_subcommand_from $identity_commands" -a read -d "read public keys from wallets"
 complete -c latchkey -n "$identity; and __fish_seen_subcommand_from add remove read" -a "nist256p1 ed25519" -d curve
-complete -c latchkey -n "__fish_seen_subcommand_from token; and __fish_seen_subcommand_from list" -s j -l json -d "as JSON"
-
 complete -c latchkey-agent -s a -r -F -d "listen there"
 complete -c latchkey-agent -s c -d "variables for csh"
 complete -c latchkey-agent -s s -d "variables for sh"

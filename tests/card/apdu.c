@@ -1,5 +1,6 @@
 /* The card's side of each command. */
 #include "tests/card/command.h"
+#include "tests/card/fido.h"
 
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -48,8 +49,15 @@ void emu_factory(struct emu *e)
 
 void emu_reset(struct emu *e)
 {
+    fido_card_reset(e);
+    emu_deselect(e);
+}
+
+void emu_deselect(struct emu *e)
+{
     e->selected = e->piv_selected = false;
     e->verified[0] = e->verified[1] = e->verified[2] = false;
+    piv_deselect(e);
     buf_reset(&e->chain);
     buf_reset(&e->pending);
     e->chaining_now = false;
@@ -114,14 +122,14 @@ static unsigned import(struct emu *e, const struct cmd *c)
 }
 
 /* Waits for the finger; the mutex is let go meanwhile. */
-static bool touched(struct emu *e, uint8_t uif)
+bool emu_touched(struct emu *e, bool cached)
 {
     struct timespec until;
     bool ok;
 
     if (e->touch_mode == TOUCH_AUTO)
         return true;
-    if (uif >= 3 && e->touched_at != 0 && time(NULL) - e->touched_at < TOUCH_CACHE_S)
+    if (cached && e->touched_at != 0 && time(NULL) - e->touched_at < TOUCH_CACHE_S)
         return true;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += e->touch_timeout_ms / 1000;
@@ -152,7 +160,7 @@ static unsigned use_key(struct emu *e, unsigned slot, bool *verified, const stru
         return NO_REF;
     if (c->data.n == 0)
         return LENGTH;
-    if (k->uif != 0 && e->p->uif && !touched(e, k->uif))
+    if (k->uif != 0 && e->p->uif && !emu_touched(e, k->uif >= 3))
         return e->pulled ? 0 : e->p->manufacturer == 0x000f ? NO_PIN : 0x6600;
     sw = decipher ? emu_decipher(k, c->data, out) : emu_sign(k, c->data, out);
     return sw;
@@ -192,14 +200,14 @@ static unsigned pso(struct emu *e, const struct cmd *c, struct buf *out)
 
 /* --- dispatch ------------------------------------------------------------------------------------------------------------------------------ */
 
-static unsigned select_app(struct emu *e, const struct cmd *c)
+static unsigned select_app(struct emu *e, const struct cmd *c, struct buf *out)
 {
     static const uint8_t openpgp[] = {0xd2, 0x76, 0x00, 0x01, 0x24, 0x01},
-                         piv[] = {0xa0, 0x00, 0x00, 0x03, 0x08};
+                         piv[] = {0xa0, 0x00, 0x00, 0x03, 0x08, 0x00, 0x00, 0x10, 0x00, 0x01, 0x00};
 
     if (c->p1 != 0x04 || c->p2 != 0x00)
         return 0x6a86;
-    if (c->data.n >= 6 && memcmp(c->data.p, openpgp, 6) == 0) {
+    if (!e->p->only_piv && c->data.n >= 6 && memcmp(c->data.p, openpgp, 6) == 0) {
         struct buf aid = BUF_INIT;
         bool fits;
 
@@ -212,24 +220,16 @@ static unsigned select_app(struct emu *e, const struct cmd *c)
             e->verified[0] = e->verified[1] = e->verified[2] = false;
         e->selected = true;
         e->piv_selected = false;
+        piv_deselect(e);
         new_session(e);
         return e->terminated ? 0x6285 : OK; /* selected all the same: ACTIVATE has to reach it */
     }
-    if (e->p->piv && c->data.n >= 5 && memcmp(c->data.p, piv, 5) == 0) {
+    if (e->p->piv && c->data.n >= 5 && c->data.n <= sizeof piv &&
+        memcmp(c->data.p, piv, c->data.n) == 0) {
         emu_reset(e);
-        e->piv_selected = true;
-        return OK;
+        return piv_select(e, out);
     }
     return NOT_FOUND;
-}
-
-static unsigned piv_command(struct emu *e, const struct cmd *c)
-{
-    if (c->ins != 0x20)
-        return NO_INS;
-    if (c->data.n > 0)
-        e->wrong_applet_pins++;
-    return c->p2 == 0x80 ? 0x63c3 : NO_REF;
 }
 
 static unsigned run(struct emu *e, const struct cmd *c, struct buf *out)
@@ -237,9 +237,9 @@ static unsigned run(struct emu *e, const struct cmd *c, struct buf *out)
     uint8_t random[RANDOM_MAX];
 
     if (c->ins == 0xa4)
-        return select_app(e, c);
+        return select_app(e, c, out);
     if (e->piv_selected)
-        return piv_command(e, c);
+        return piv_run(e, c, out);
     if (!e->selected)
         return NO_INS;
     if (e->terminated && c->ins != 0x44)
@@ -445,6 +445,8 @@ bool emu_apdu(struct emu *e, struct rd cmd, struct buf *resp)
         put_sw(resp, e->fail.sw);
         return true;
     }
+    if (fido_card_apdu(e, cmd, resp))
+        return true;
     if (!parse(e, cmd, &c, &sw)) {
         put_sw(resp, sw);
         return true;

@@ -8,10 +8,14 @@
  *   fail N SW [INS]          the next N commands (of that instruction, hex) answer SW (hex)
  *   drop-on INS|off          the card goes away when that instruction comes
  *   garbage on|off           answers are noise
+ *   fido LINE                testfido's, for the card's FIDO applet
  *   delay MS                 each command takes that long
  *   log                      JSON: the last commands, PINs cut off
+ *   management-key HEX       PIV's, of the kind that it is
+ *   object ID                PIV's data object, hex
  *   quit */
 #include "tests/card/emu.h"
+#include "tests/card/fido.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -43,7 +47,19 @@ static void put_state(struct emu *e, struct buf *b)
         buf_printf(b, "%s\"%02X\":%u", first ? "" : ",", (unsigned)i, e->by_ins[i]);
         first = false;
     }
-    buf_printf(b, "}}");
+    buf_printf(b, "},\"piv\":{\"verified\":%s,\"managed\":%s,\"tries\":[%d,%d],\"slots\":[",
+               e->piv.verified ? "true" : "false", e->piv.managed ? "true" : "false",
+               e->piv.tries[0], e->piv.tries[1]);
+    first = true;
+    for (unsigned ref = 0; ref < 256; ref++) {
+        int slot = piv_slot_index((uint8_t)ref);
+
+        if (slot < 0 || e->piv.keys[slot].key.pkey == NULL)
+            continue;
+        buf_printf(b, "%s\"%02X\"", first ? "" : ",", ref);
+        first = false;
+    }
+    buf_printf(b, "]}}");
 }
 
 static void put_log(struct emu *e, struct buf *b)
@@ -64,6 +80,28 @@ static const char *set_touch(struct emu *e, const char *mode)
     return "OK";
 }
 
+static void put_object(struct emu *e, uint32_t id, struct buf *b)
+{
+    const struct buf *value = piv_object(e, id, false);
+    char *hex = value != NULL ? hex_encode(value->data, value->len) : NULL;
+
+    buf_printf(b, "%s", hex != NULL ? hex : "");
+    gpgrt_free(hex);
+}
+
+static const char *set_management_key(struct emu *e, const char *hex)
+{
+    struct buf key = BUF_INIT;
+    bool ok = hex_decode(hex, &key) == 0 && key.len == e->piv.mgm_len;
+
+    if (ok) {
+        memcpy(e->piv.mgm, key.data, key.len);
+        e->piv.mgm_changed = true;
+    }
+    buf_free(&key);
+    return ok ? "OK" : "ERR length";
+}
+
 static const char *press(struct emu *e)
 {
     if (!e->touch_waiting)
@@ -75,10 +113,15 @@ static const char *press(struct emu *e)
 /* What has an answer of its own appends it to B and returns NULL. */
 static const char *command(struct emu *e, char *line, struct buf *b)
 {
-    char *save = NULL, *verb = strtok_r(line, " \r\n", &save),
-         *arg = strtok_r(NULL, " \r\n", &save);
-    char *arg2 = strtok_r(NULL, " \r\n", &save), *arg3 = strtok_r(NULL, " \r\n", &save);
+    char *save = NULL, *verb, *arg, *arg2, *arg3;
 
+    line[strcspn(line, "\r\n")] = '\0';
+    if (strncmp(line, "fido ", 5) == 0)
+        return fido_card_control(e, line + 5, b) ? NULL : "ERR";
+    verb = strtok_r(line, " ", &save);
+    arg = strtok_r(NULL, " ", &save);
+    arg2 = strtok_r(NULL, " ", &save);
+    arg3 = strtok_r(NULL, " ", &save);
     if (verb == NULL)
         return "ERR empty";
     if (strcmp(verb, "state") == 0) {
@@ -102,6 +145,11 @@ static const char *command(struct emu *e, char *line, struct buf *b)
         exit(0);
     } else if (arg == NULL) {
         return "ERR unknown or without argument";
+    } else if (strcmp(verb, "object") == 0) {
+        put_object(e, (uint32_t)strtoul(arg, NULL, 16), b);
+        return NULL;
+    } else if (strcmp(verb, "management-key") == 0) {
+        return set_management_key(e, arg);
     } else if (strcmp(verb, "touch-mode") == 0) {
         return set_touch(e, arg);
     } else if (strcmp(verb, "touch-timeout") == 0) {

@@ -1,5 +1,5 @@
-/* An OpenPGP card in software, for tests: strict, written from the specification (OpenPGP Smart Card Application 2.0 to
- * 3.4), with each product's ways as a row of a table. Crypto by libcrypto, so that it shares nothing with the host side.
+/* An OpenPGP and PIV card in software, for tests: strict, written from the specifications (OpenPGP Smart Card Application 2.0 to
+ * 3.4; NIST SP 800-73-4), with each product's ways as a row of a table. Crypto by libcrypto, so that it shares nothing with the host side.
  *
  *   testcard --profile P --port N --control SOCKET [options]      (testcard --help lists them)
  *
@@ -7,9 +7,8 @@
 #ifndef LATCHKEY_TESTS_CARD_EMU_H
 #define LATCHKEY_TESTS_CARD_EMU_H
 
-#include "proto/buf.h"
+#include "tests/card/piv.h"
 
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -32,9 +31,12 @@ struct emu_profile {
     bool blocked_6982;  /* else 6983 */
     bool select_keeps_pin;
     bool chaining, extended;
-    uint16_t max_cmd;   /* extended: data octets at most */
-    bool piv;           /* a second applet on the same card */
-    uint8_t rsa_format; /* how RSA keys are to be imported: the last octet of the attributes */
+    uint16_t max_cmd;       /* extended: data octets at most */
+    bool piv;               /* the PIV application is there, too */
+    bool only_piv;          /* .. and OpenPGP's is not */
+    uint8_t piv_version[3]; /* Yubico's; 0: it has no commands of theirs */
+    bool piv_unverify;      /* VERIFY with P1=FF */
+    uint8_t rsa_format;     /* how RSA keys are to be imported: the last octet of the attributes */
     bool private_objects;
     bool mse;              /* MANAGE SECURITY ENVIRONMENT */
     bool long_select_data; /* SELECT DATA wants one octet more than the specification says */
@@ -45,18 +47,6 @@ struct emu_profile {
 };
 extern const struct emu_profile emu_profiles[]; /* ended by a NULL name */
 
-struct emu_key {
-    EVP_PKEY *pkey;
-    EVP_PKEY *shown;  /* an imposter's: the public half that it copied; NULL: pkey's own */
-    uint8_t attr[16]; /* algorithm attributes */
-    size_t attr_len;
-    const char *algo; /* name in emu_algos, NULL: RSA by attr or unset */
-    uint8_t fpr[20], ca_fpr[20];
-    uint32_t created;
-    uint8_t origin; /* DE: 0 none, 1 generated, 2 imported */
-    uint8_t uif;
-};
-
 enum emu_touch { TOUCH_MANUAL, TOUCH_AUTO, TOUCH_NO };
 
 struct emu {
@@ -66,6 +56,7 @@ struct emu {
     uint8_t serial[4];
     /* application state */
     bool selected, piv_selected, terminated;
+    bool fido; /* the FIDO applet is there, too */
     bool verified[3]; /* 81, 82, 83 */
     int tries[3];
     struct buf pins[3];  /* as compared: derived when a KDF is set */
@@ -86,7 +77,8 @@ struct emu {
     enum emu_touch touch_mode;
     int touch_timeout_ms;
     bool touch_waiting, touched, pulled, garbage;
-    bool imposter;     /* takes any PIN */
+    bool imposter; /* takes any PIN */
+    struct piv_emu piv;
     time_t touched_at; /* 0: never */
     int delay_ms;
     struct {
@@ -103,8 +95,13 @@ struct emu {
 bool emu_apdu(struct emu *e, struct rd cmd, struct buf *resp);
 /* Power off, reset: the application state is gone. */
 void emu_reset(struct emu *e);
+/* What another application's SELECT does to OpenPGP and PIV. */
+void emu_deselect(struct emu *e);
 /* As it left the factory: no keys, the default PINs. */
 void emu_factory(struct emu *e);
+
+/* Waits for the finger, unless CACHED and it was there a moment ago; E->mutex is let go meanwhile. */
+bool emu_touched(struct emu *e, bool cached);
 
 /* Does P announce life cycle management, so that it can be reset to its factory state? */
 bool emu_life_cycle(const struct emu_profile *p);

@@ -11,6 +11,7 @@
 
 const struct emu_algo emu_algos[] = {
     {"rsa2048", {1, 0x08, 0x00, 0x00, 0x20, 0x00}, 6, NULL, EVP_PKEY_RSA, 2048},
+    {"rsa1024", {1, 0x04, 0x00, 0x00, 0x20, 0x00}, 6, NULL, EVP_PKEY_RSA, 1024},
     {"rsa3072", {1, 0x0c, 0x00, 0x00, 0x20, 0x00}, 6, NULL, EVP_PKEY_RSA, 3072},
     {"rsa4096", {1, 0x10, 0x00, 0x00, 0x20, 0x00}, 6, NULL, EVP_PKEY_RSA, 4096},
     {"nistp256",

@@ -1,5 +1,6 @@
 /* The loop that joins pcscd through vpcd, and the options. */
 #include "tests/card/emu.h"
+#include "tests/card/fido.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,7 +27,13 @@ static const char usage[] =
     "  --forced-pin        a PIN for each signature\n"
     "  --kdf               PINs are derived (KDF-DO)\n"
     "  --firmware A.B.C    of a YubiKey\n"
-    "  --delay MS          each command takes that long\n";
+    "  --piv-key SLOT=ALGO[,..]   9A 9C 9D 9E 82..95 = rsa1024 .. rsa4096 nistp256 nistp384\n"
+    "                      ed25519 cv25519; pin=never|once|always touch=off|on|cached\n"
+    "                      gzip nocert nokey imported\n"
+    "  --piv-pin PIN  --piv-puk PUK  --piv-guid HEX32  --piv-global-pin\n"
+    "  --piv-version A.B.C (before its keys)\n"
+    "  --delay MS          each command takes that long\n"
+    "  --fido              the FIDO applet is there, too\n";
 
 /* vpcd writes a message in two pieces and leaves Nagle's algorithm on: the second one waits for our
  * acknowledgement of the first, which must not wait either (40 ms a command otherwise). */
@@ -241,25 +248,46 @@ int main(int argc, char **argv)
         FIRMWARE,
         DELAY,
         IMPOSTER,
+        PIV_KEY,
+        PIV_PIN,
+        PIV_PUK,
+        PIV_GUID,
+        PIV_GLOBAL,
+        PIV_VERSION,
+        FIDO,
         HELP
     };
-    static const struct option options[] = {
-        {"profile", 1, NULL, PROFILE},   {"port", 1, NULL, PORT},
-        {"control", 1, NULL, CONTROL},   {"serial", 1, NULL, SERIAL},
-        {"pin", 1, NULL, PIN},           {"admin-pin", 1, NULL, ADMIN},
-        {"key", 1, NULL, KEY},           {"seed", 1, NULL, SEED},
-        {"uif", 1, NULL, UIF},           {"forced-pin", 0, NULL, FORCED},
-        {"kdf", 0, NULL, KDF},           {"firmware", 1, NULL, FIRMWARE},
-        {"delay", 1, NULL, DELAY},       {"help", 0, NULL, HELP},
-        {"imposter", 0, NULL, IMPOSTER}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"profile", 1, NULL, PROFILE},
+                                            {"port", 1, NULL, PORT},
+                                            {"control", 1, NULL, CONTROL},
+                                            {"serial", 1, NULL, SERIAL},
+                                            {"pin", 1, NULL, PIN},
+                                            {"admin-pin", 1, NULL, ADMIN},
+                                            {"key", 1, NULL, KEY},
+                                            {"seed", 1, NULL, SEED},
+                                            {"uif", 1, NULL, UIF},
+                                            {"forced-pin", 0, NULL, FORCED},
+                                            {"kdf", 0, NULL, KDF},
+                                            {"firmware", 1, NULL, FIRMWARE},
+                                            {"delay", 1, NULL, DELAY},
+                                            {"help", 0, NULL, HELP},
+                                            {"imposter", 0, NULL, IMPOSTER},
+                                            {"piv-key", 1, NULL, PIV_KEY},
+                                            {"piv-pin", 1, NULL, PIV_PIN},
+                                            {"piv-puk", 1, NULL, PIV_PUK},
+                                            {"piv-guid", 1, NULL, PIV_GUID},
+                                            {"piv-global-pin", 0, NULL, PIV_GLOBAL},
+                                            {"piv-version", 1, NULL, PIV_VERSION},
+                                            {"fido", 0, NULL, FIDO},
+                                            {NULL, 0, NULL, 0}};
     static struct emu e = {.mutex = PTHREAD_MUTEX_INITIALIZER,
                            .changed = PTHREAD_COND_INITIALIZER,
                            .touch_timeout_ms = 15000,
                            .drop_ins = -1,
                            .serial = {0x12, 0x34, 0x56, 0x78}};
-    const char *control = NULL, *keys[KEY_SLOTS * 2];
-    struct buf serial = BUF_INIT;
-    size_t nkeys = 0;
+    const char *control = NULL, *keys[KEY_SLOTS * 2], *piv_keys[PIV_SLOTS];
+    struct buf serial = BUF_INIT, guid = BUF_INIT;
+    size_t nkeys = 0, npiv_keys = 0;
     bool kdf = false, bad = false;
     long seed = -1;
     int port = 0, opt;
@@ -279,6 +307,7 @@ int main(int argc, char **argv)
                 return 2;
             }
             emu_factory(&e);
+            piv_factory(&e);
             e.pw1_several = 1;
             break;
         case PORT:
@@ -326,6 +355,32 @@ int main(int argc, char **argv)
         case IMPOSTER:
             e.imposter = true;
             break;
+        case PIV_KEY:
+            if (npiv_keys < sizeof piv_keys / sizeof piv_keys[0])
+                piv_keys[npiv_keys++] = optarg;
+            break;
+        case PIV_PIN:
+            piv_set_secret(&e, 0, optarg);
+            break;
+        case PIV_PUK:
+            piv_set_secret(&e, 1, optarg);
+            break;
+        case PIV_GUID:
+            bad = bad || hex_decode(optarg, &guid) != 0 || guid.len != sizeof e.piv.guid;
+            if (!bad)
+                piv_set_guid(&e, guid.data);
+            break;
+        case PIV_GLOBAL:
+            e.piv.global_pin = true;
+            break;
+        case PIV_VERSION:
+            bad = bad || sscanf(optarg, "%hhu.%hhu.%hhu", &e.piv.version[0], &e.piv.version[1],
+                                &e.piv.version[2]) != 3;
+            e.piv.extensions = e.piv.version[0] != 0;
+            break;
+        case FIDO:
+            fido_install(&e);
+            break;
         case HELP:
             fputs(usage, stdout);
             return 0;
@@ -345,6 +400,13 @@ int main(int argc, char **argv)
                 keys[i]);
             return 2;
         }
+    for (size_t i = 0; i < npiv_keys; i++)
+        if (!piv_add_key(&e, piv_keys[i], seed)) {
+            fprintf(stderr, "testcard: --piv-key %s: the product has none such\n", piv_keys[i]);
+            return 2;
+        }
+    if (e.imposter && !piv_forge(&e))
+        return 2;
     for (unsigned i = 0; e.imposter && i < KEY_SLOTS; i++)
         if (!emu_forge(&e.keys[i]))
             return 2;

@@ -30,8 +30,10 @@ unsigned emu_verify(struct emu *e, const struct cmd *c)
 {
     int which = c->p2 == 0x83 ? PW3 : PW1, flag = c->p2 - 0x81;
 
-    if (c->p2 < 0x81 || c->p2 > 0x83)
+    if (c->p2 < 0x81 || c->p2 > 0x83) {
+        e->wrong_applet_pins += c->data.n > 0; /* PIV's */
         return NO_REF;
+    }
     if (c->p1 == 0xff) {
         if (!e->p->unverify)
             return 0x6a86;

@@ -15,6 +15,10 @@
 enum status {
     ST_OK = 0x00,
     ST_INVALID_COMMAND = 0x01,
+    ST_UNSUPPORTED_ALGORITHM = 0x26,
+    ST_KEY_STORE_FULL = 0x28,
+    ST_NOT_ALLOWED = 0x30,
+    ST_PIN_POLICY_VIOLATION = 0x37,
     ST_INVALID_CBOR = 0x12,
     ST_MISSING_PARAMETER = 0x14,
     ST_OPERATION_DENIED = 0x27,
@@ -37,8 +41,11 @@ struct cred {
     EVP_PKEY *key;
     uint8_t id[64];
     char *rp;
-    int protect; /* credProtect level */
+    uint8_t rp_hash[32]; /* of one that U2F made: its name is not known */
+    int protect;         /* credProtect level */
     uint32_t counter;
+    bool resident;
+    struct buf user; /* its id */
 };
 
 struct client {
@@ -56,16 +63,23 @@ struct client {
 struct device {
     /* what it is */
     bool u2f_only, has_uv;
-    char *pin; /* NULL: none set */
+    char *pin; /* NULL: none set; owned */
     /* how it behaves */
     bool touched;    /* the next request for a touch has it */
     bool touch_self; /* .. and all others */
     bool lies;       /* signs without the flags */
+    bool replays;    /* gives the last assertion again */
+    bool confuses;   /* signs with another of its keys */
+    struct buf last; /* assertion */
     bool bad_finger;
     int touch_ms; /* how long a touch is waited for */
     /* keys */
     struct cred creds[MAX_CREDS];
     size_t ncreds;
+    size_t listed; /* where a list goes on */
+    uint8_t listed_hash[32];
+    struct buf listing; /* the request that getNextAssertion goes on with */
+    size_t next;
     /* the PIN */
     int tries, in_a_row;
     EVP_PKEY *agreement;
@@ -75,7 +89,7 @@ struct device {
     uint8_t waiting_cmd;
     int64_t waiting_since, keepalive_at;
     /* for tests to read */
-    unsigned silent, asserted, cancelled, gave_up, pins, chosen, busy;
+    unsigned made, silent, asserted, cancelled, gave_up, pins, chosen, busy;
 };
 
 int64_t now_ms(void);
@@ -84,6 +98,7 @@ int64_t now_ms(void);
 bool cred_make(struct device *d, bool ed25519, const char *rp, int protect, struct cred **out);
 struct cred *cred_find(struct device *d, const uint8_t *id, size_t n);
 void cred_public(const struct cred *c, struct buf *out);
+void cred_delete(struct device *d, struct cred *c);
 /* DER for ECDSA. */
 bool cred_sign(const struct cred *c, struct rd data, struct buf *sig);
 
@@ -92,6 +107,18 @@ void pin_init(struct device *d);
 /* clientPIN: MAP as libcbor gives it. */
 int pin_command(struct device *d, const void *map, struct buf *reply);
 bool pin_auth_holds(const struct device *d, struct rd param, struct rd digest);
+
+/* --- make.c */
+extern const uint8_t device_aaguid[16];
+/* makeCredential: MAP as libcbor gives it. */
+int make_credential(struct device *d, const void *map, bool touched, struct buf *reply);
+/* REGISTER: false when there is no room. */
+bool u2f_register(struct device *d, struct rd challenge, struct rd application, struct buf *reply);
+/* Its public key in COSE's form (cbor_item_t). */
+struct cbor_item_t *cred_cose(const struct cred *c);
+
+/* --- manage.c */
+int manage_command(struct device *d, const void *map, struct buf *reply);
 
 /* --- ctap.c */
 /* One CBOR message: a status, and the reply behind it. ST_WAIT: comes again once touched. */

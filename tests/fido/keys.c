@@ -10,6 +10,7 @@ bool cred_make(struct device *d, bool ed25519, const char *rp, int protect, stru
 
     if (d->ncreds == MAX_CREDS || (d->u2f_only && ed25519))
         return false;
+    *c = (struct cred){0};
     c->ed25519 = ed25519;
     c->rp = gpgrt_strdup(rp);
     c->protect = protect;
@@ -18,6 +19,7 @@ bool cred_make(struct device *d, bool ed25519, const char *rp, int protect, stru
                      : EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
     if (c->rp == NULL || c->key == NULL || RAND_bytes(c->id, sizeof c->id) != 1)
         return false;
+    EVP_Digest(rp, strlen(rp), c->rp_hash, NULL, EVP_sha256(), NULL);
     d->ncreds++;
     *out = c;
     return true;
@@ -40,6 +42,15 @@ void cred_public(const struct cred *c, struct buf *out)
                    : EVP_PKEY_get_octet_string_param(c->key, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY,
                                                      pub, sizeof pub, &n))
         buf_put(out, pub, n);
+}
+
+void cred_delete(struct device *d, struct cred *c)
+{
+    gpgrt_free(c->rp);
+    EVP_PKEY_free(c->key);
+    buf_free(&c->user);
+    memmove(c, c + 1, (size_t)(&d->creds[d->ncreds] - c - 1) * sizeof *c);
+    d->ncreds--;
 }
 
 bool cred_sign(const struct cred *c, struct rd data, struct buf *sig)

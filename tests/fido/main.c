@@ -1,8 +1,8 @@
-/* testfido --socket PATH --control PATH [--pin PIN] [--uv] [--u2f]
+/* testfido [--socket PATH] [--vpcd PORT [--button] [--no-u2f]] --control PATH [--pin PIN] [--uv] [--u2f]
  *
  * Control lines, each answered by one line: "make ed25519|ecdsa APPLICATION [LEVEL]" -> "OK HANDLE PUBLIC" (hexadecimal);
- * "touch"; "auto on|off"; "lie on|off"; "finger bad|good"; "patience MS"; "replug"; "tries N"; "state" -> JSON. */
-#include "tests/fido/fido.h"
+ * "touch"; "auto on|off"; "lie on|off"; "replay on|off"; "confuse on|off"; "finger bad|good"; "patience MS"; "replug"; "tries N"; "state" -> JSON. */
+#include "tests/fido/apdu.h"
 
 #include <errno.h>
 #include <gcrypt.h>
@@ -16,15 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+static struct applet applet;
 static struct device dev = {.tries = 8, .touch_ms = 30000};
-
-int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static int listen_at(const char *path)
 {
@@ -40,73 +33,6 @@ static int listen_at(const char *path)
 }
 
 /* --- control ------------------------------------------------------------------------------------------------------------ */
-
-static void make(const char *rest, struct buf *out)
-{
-    char algo[16], rp[256], *id, *pub;
-    int protect = 1;
-    struct buf q = BUF_INIT;
-    struct cred *c;
-
-    if (sscanf(rest, "%15s %255s %d", algo, rp, &protect) < 2 ||
-        !cred_make(&dev, strcmp(algo, "ed25519") == 0, rp, protect, &c)) {
-        buf_printf(out, "ERR\n");
-        return;
-    }
-    cred_public(c, &q);
-    id = hex_encode(c->id, sizeof c->id);
-    pub = hex_encode(q.data, q.len);
-    buf_printf(out, "OK %s %s\n", id, pub);
-    gpgrt_free(id);
-    gpgrt_free(pub);
-    buf_free(&q);
-}
-
-static void tell_state(struct buf *out)
-{
-    buf_printf(out,
-               "{\"waiting\": %s, \"silent\": %u, \"asserted\": %u, \"cancelled\": %u, "
-               "\"gave_up\": %u, \"pins\": %u, "
-               "\"chosen\": %u, \"busy\": %u, \"tries\": %d}\n",
-               dev.waiting != NULL ? "true" : "false", dev.silent, dev.asserted, dev.cancelled,
-               dev.gave_up, dev.pins, dev.chosen, dev.busy, dev.tries);
-}
-
-static bool control(const char *line, struct buf *out)
-{
-    size_t n = strcspn(line, " ");
-    const char *rest = line + n + strspn(line + n, " ");
-    bool on = strcmp(rest, "on") == 0;
-
-#define IS(word) (strlen(word) == n && strncmp(line, word, n) == 0)
-    if (IS("make")) {
-        make(rest, out);
-        return true;
-    }
-    if (IS("state")) {
-        tell_state(out);
-        return true;
-    }
-    if (IS("touch"))
-        dev.touched = true;
-    else if (IS("auto"))
-        dev.touch_self = on;
-    else if (IS("lie"))
-        dev.lies = on;
-    else if (IS("finger"))
-        dev.bad_finger = strcmp(rest, "bad") == 0;
-    else if (IS("patience"))
-        dev.touch_ms = atoi(rest);
-    else if (IS("tries"))
-        dev.tries = atoi(rest);
-    else if (IS("replug"))
-        dev.in_a_row = 0;
-    else
-        return false;
-#undef IS
-    buf_printf(out, "OK\n");
-    return true;
-}
 
 static bool serve_control(int fd)
 {
@@ -125,7 +51,7 @@ static bool serve_control(int fd)
         size_t used = (size_t)(end - (char *)in.data) + 1;
 
         *end = '\0';
-        if (!control((char *)in.data, &out))
+        if (!fido_control(&dev, &applet, (char *)in.data, &out))
             buf_printf(&out, "ERR\n");
         (void)send(fd, out.data, out.len, MSG_NOSIGNAL);
         buf_free(&out);
@@ -173,21 +99,29 @@ static void drop_client(struct client *c)
     c->fd = -1;
 }
 
-static void loop(int hid_fd, int ctl_fd)
+static void loop(int hid_fd, int ctl_fd, int port)
 {
-    int person = -1;
+    int person = -1, reader = -1;
 
     for (;;) {
-        struct pollfd p[3 + MAX_CLIENTS];
+        struct pollfd p[4 + MAX_CLIENTS];
         int ms = hid_tick(&dev);
+
+        if (port > 0 && reader < 0 && (reader = card_dial(port)) < 0)
+            ms = ms < 0 || ms > 50 ? 50 : ms;
 
         p[0] = (struct pollfd){.fd = hid_fd, .events = POLLIN};
         p[1] = (struct pollfd){.fd = person < 0 ? ctl_fd : -1, .events = POLLIN};
         p[2] = (struct pollfd){.fd = person, .events = POLLIN};
         for (size_t i = 0; i < MAX_CLIENTS; i++)
             p[3 + i] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN};
-        if (poll(p, 3 + MAX_CLIENTS, ms) < 0 && errno != EINTR)
+        p[3 + MAX_CLIENTS] = (struct pollfd){.fd = reader, .events = POLLIN};
+        if (poll(p, 4 + MAX_CLIENTS, ms) < 0 && errno != EINTR)
             return;
+        if (reader >= 0 && p[3 + MAX_CLIENTS].revents != 0 && !card_serve(&dev, &applet, reader)) {
+            close(reader);
+            reader = -1;
+        }
         for (size_t i = 0; i < MAX_CLIENTS; i++)
             if (clients[i].fd >= 0 && p[3 + i].revents != 0 && !serve_client(&clients[i]))
                 drop_client(&clients[i]);
@@ -205,7 +139,7 @@ static void loop(int hid_fd, int ctl_fd)
 int main(int argc, char **argv)
 {
     const char *socket_path = NULL, *control_path = NULL;
-    int ctl_fd;
+    int ctl_fd, hid_fd = -1, port = 0;
 
     (void)signal(SIGPIPE, SIG_IGN);
     gcry_check_version(NULL);
@@ -217,25 +151,31 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--control") == 0 && i + 1 < argc)
             control_path = argv[++i];
         else if (strcmp(argv[i], "--pin") == 0 && i + 1 < argc)
-            dev.pin = argv[++i];
+            dev.pin = gpgrt_strdup(argv[++i]);
+        else if (strcmp(argv[i], "--vpcd") == 0 && i + 1 < argc)
+            port = atoi(argv[++i]);
+        else if (strcmp(argv[i], "--button") == 0)
+            applet.button = true;
+        else if (strcmp(argv[i], "--no-u2f") == 0)
+            applet.no_u2f = true;
         else if (strcmp(argv[i], "--uv") == 0)
             dev.has_uv = true;
         else if (strcmp(argv[i], "--u2f") == 0)
             dev.u2f_only = true;
         else
-            socket_path = NULL;
+            return 2;
     }
-    if (socket_path == NULL || control_path == NULL) {
-        fprintf(stderr,
-                "usage: testfido --socket PATH --control PATH [--pin PIN] [--uv] [--u2f]\n");
+    if ((socket_path == NULL && port == 0) || control_path == NULL) {
+        fprintf(stderr, "usage: testfido --socket PATH | --vpcd PORT --control PATH [--pin PIN] "
+                        "[--uv] [--u2f]\n");
         return 2;
     }
     for (size_t i = 0; i < MAX_CLIENTS; i++)
         clients[i].fd = -1;
     pin_init(&dev);
-    int hid_fd = listen_at(socket_path);
-
+    if (socket_path != NULL)
+        hid_fd = listen_at(socket_path);
     ctl_fd = listen_at(control_path);
-    loop(hid_fd, ctl_fd);
+    loop(hid_fd, ctl_fd, port);
     return 1;
 }

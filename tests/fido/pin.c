@@ -9,7 +9,7 @@
 #include <openssl/rand.h>
 #include <string.h>
 
-enum { GET_RETRIES = 1, GET_KEY_AGREEMENT = 2, GET_PIN_TOKEN = 5 };
+enum { GET_RETRIES = 1, GET_KEY_AGREEMENT = 2, SET_PIN = 3, CHANGE_PIN = 4, GET_PIN_TOKEN = 5 };
 
 static void new_agreement(struct device *d)
 {
@@ -131,6 +131,48 @@ static int give_token(struct device *d, const cbor_item_t *map, struct buf *repl
     return ST_OK;
 }
 
+/* newPinEnc: 64 octets, padded with zeros; PARAM authenticates it, and for a change the old PIN's hash behind it. */
+static int put_pin(struct device *d, const cbor_item_t *map, bool change)
+{
+    struct rd enc = bytes_of(map_get(map, 5)), old = bytes_of(map_get(map, 6));
+    struct rd param = bytes_of(map_get(map, 4));
+    uint8_t secret[32], mac[32], pin[64], given[16], right[32];
+    struct buf what = BUF_INIT;
+    unsigned n = 0;
+
+    if (change != (d->pin != NULL))
+        return change ? ST_PIN_NOT_SET : ST_PIN_AUTH_INVALID;
+    if (change && d->tries == 0)
+        return ST_PIN_BLOCKED;
+    if (change && d->in_a_row >= 3)
+        return ST_PIN_AUTH_BLOCKED;
+    if (enc.n != sizeof pin || param.n != 16 || (change && old.n != 16) ||
+        !shared_secret(d, map_get(map, 3), secret))
+        return ST_MISSING_PARAMETER;
+    buf_put_rd(&what, enc);
+    if (change)
+        buf_put_rd(&what, old);
+    HMAC(EVP_sha256(), secret, sizeof secret, what.data, what.len, mac, &n);
+    buf_free(&what);
+    if (CRYPTO_memcmp(mac, param.p, 16) != 0)
+        return ST_PIN_AUTH_INVALID;
+    if (change) {
+        d->pins++;
+        EVP_Digest(d->pin, strlen(d->pin), right, NULL, EVP_sha256(), NULL);
+        if (!aes(secret, old.p, old.n, given, false) || CRYPTO_memcmp(given, right, 16) != 0)
+            return refused(d);
+    }
+    if (!aes(secret, enc.p, enc.n, pin, false) || pin[63] != 0)
+        return ST_PIN_POLICY_VIOLATION;
+    if (strlen((char *)pin) < 4)
+        return ST_PIN_POLICY_VIOLATION;
+    gpgrt_free(d->pin);
+    d->pin = gpgrt_strdup((char *)pin);
+    d->tries = 8;
+    d->in_a_row = 0;
+    return ST_OK;
+}
+
 int pin_command(struct device *d, const void *map, struct buf *reply)
 {
     cbor_item_t *out;
@@ -144,6 +186,9 @@ int pin_command(struct device *d, const void *map, struct buf *reply)
     case GET_KEY_AGREEMENT:
         put_agreement(d, reply);
         return ST_OK;
+    case SET_PIN:
+    case CHANGE_PIN:
+        return put_pin(d, map, int_of(map_get(map, 2), -1) == CHANGE_PIN);
     case GET_PIN_TOKEN:
         return give_token(d, map, reply);
     default:

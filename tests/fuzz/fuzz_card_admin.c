@@ -9,10 +9,10 @@ enum { MAX_QUESTIONS = 6 };
 
 static unsigned questions;
 
-static gpg_error_t begin(void *handle, bool *interfered)
+static gpg_error_t begin(void *handle, enum card_change *change)
 {
     (void)handle;
-    *interfered = false;
+    *change = CARD_AS_LEFT;
     return 0;
 }
 
@@ -132,8 +132,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)verbs[which].run(&o, &op, &result);
     REQUIRE(!o.verified[2] || script.n == 0); /* unless the card is gone */
     buf_free(&result);
-    openpgp_forget_pin(&o.user);
-    openpgp_forget_pin(&o.admin);
+    held_pin_forget(&o.user);
+    held_pin_forget(&o.admin);
     for (unsigned i = 0; i < NSLOTS; i++) {
         key_unref(o.slots[i].key);
         gpgrt_free(o.slots[i].oid_curve);

@@ -4,6 +4,7 @@
 #include "agent/broker.h"
 #include "agent/certificates.h"
 #include "agent/ctl_explain.h"
+#include "agent/ctl_fido.h"
 #include "agent/ctl_json.h"
 #include "agent/ctl_token.h"
 #include "agent/grants.h"
@@ -103,6 +104,20 @@ json_t *wallets_json(struct wallets *w)
 {
     (void)w;
     return json_pack("{s:[]}", "identities");
+}
+
+gpg_error_t ctl_fido(struct agent *a, const struct origin *from, const char *line, json_t **out,
+                     char **text)
+{
+    char *what = NULL;
+    gpg_error_t err = field_get(line, "do", &what);
+
+    (void)a;
+    (void)from;
+    *text = NULL;
+    *out = err == 0 && what != NULL ? json_array() : NULL;
+    gpgrt_free(what);
+    return *out != NULL ? 0 : gpg_error(GPG_ERR_MISSING_VALUE);
 }
 
 void lock_now(struct agent *a, enum lock_reason why, const char *what)

@@ -4,10 +4,10 @@
 
 #include <string.h>
 
-static gpg_error_t begin(void *handle, bool *interfered)
+static gpg_error_t begin(void *handle, enum card_change *change)
 {
     (void)handle;
-    *interfered = false;
+    *change = CARD_AS_LEFT;
     return 0;
 }
 
@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (o.slots[i].key != NULL)
                 REQUIRE(o.slots[i].key->sexp != NULL);
     }
-    openpgp_forget_pin(&o.user);
+    held_pin_forget(&o.user);
     for (unsigned i = 0; i < NSLOTS; i++) {
         key_unref(o.slots[i].key);
         gpgrt_free(o.slots[i].oid_curve);

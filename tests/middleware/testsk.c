@@ -7,6 +7,7 @@
  *   error    the number to fail with
  *   crash    die
  *   lie      sign without the flags that were asked for
+ *   resident the application of a key that the token keeps (it wants the PIN to tell; another one each time)
  *   version  the API version to name, in hexadecimal
  * "log" there gets a line for each signature: application, flags, "pin" or "-". */
 #include <openssl/bn.h>
@@ -25,6 +26,7 @@
 #define ED25519 1
 #define PRESENT 0x01
 #define VERIFY  0x04
+#define KEPT    0x20
 
 enum { GENERAL = -1, UNSUPPORTED = -2, PIN_REQUIRED = -3 };
 
@@ -51,6 +53,16 @@ struct sk_sign_response {
     size_t sig_s_len;
 };
 
+struct sk_resident_key {
+    uint32_t alg;
+    size_t slot;
+    char *application;
+    struct sk_enroll_response key;
+    uint8_t flags;
+    uint8_t *user_id;
+    size_t user_id_len;
+};
+
 uint32_t sk_api_version(void);
 int sk_enroll(uint32_t alg, const uint8_t *challenge, size_t challenge_len, const char *application,
               uint8_t flags, const char *pin, struct sk_option **options,
@@ -58,7 +70,8 @@ int sk_enroll(uint32_t alg, const uint8_t *challenge, size_t challenge_len, cons
 int sk_sign(uint32_t alg, const uint8_t *data, size_t data_len, const char *application,
             const uint8_t *key_handle, size_t key_handle_len, uint8_t flags, const char *pin,
             struct sk_option **options, struct sk_sign_response **response);
-int sk_load_resident_keys(const char *pin, struct sk_option **options, void *keys, size_t *n);
+int sk_load_resident_keys(const char *pin, struct sk_option **options,
+                          struct sk_resident_key ***keys, size_t *n);
 
 /* --- the folder ------------------------------------------------------------------------------------------------------- */
 
@@ -305,11 +318,31 @@ int sk_sign(uint32_t alg, const uint8_t *data, size_t data_len, const char *appl
     return rc;
 }
 
-int sk_load_resident_keys(const char *pin, struct sk_option **options, void *keys, size_t *n)
+int sk_load_resident_keys(const char *pin, struct sk_option **options,
+                          struct sk_resident_key ***keys, size_t *n)
 {
-    (void)pin;
-    (void)options;
-    (void)keys;
-    (void)n;
-    return UNSUPPORTED;
+    struct sk_enroll_response *made = NULL;
+    struct sk_resident_key *k;
+    char application[64], want[64];
+    int rc;
+
+    if (!there("resident"))
+        return UNSUPPORTED;
+    if (there("pin") && (pin == NULL || strcmp(pin, word("pin", want)) != 0))
+        return PIN_REQUIRED;
+    rc = sk_enroll(ED25519, NULL, 0, NULL, KEPT, pin, options, &made);
+    if (rc != 0)
+        return rc;
+    k = calloc(1, sizeof *k);
+    *keys = calloc(1, sizeof **keys);
+    if (k == NULL || *keys == NULL)
+        return GENERAL;
+    k->alg = ED25519;
+    k->application = strdup(word("resident", application));
+    k->key = *made;
+    k->flags = PRESENT | KEPT;
+    (*keys)[0] = k;
+    *n = 1;
+    free(made);
+    return 0;
 }

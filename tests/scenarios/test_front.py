@@ -9,7 +9,11 @@ from harness import Agent, AgentClient, Bench, Person, ScriptedPinentry, wait_un
 from harness.bench import BUILD, TOP
 
 COMMANDS = ["status", "keys", "lock", "unlock", "reload", "log", "policy", "policy check", "policy show", "policy explain",
-            "token", "token list"]
+            "token", "token list", "token identity", "token identity list", "token identity add", "token identity remove",
+            "token identity read", "token forget", "token piv", "token piv status", "token piv generate", "token piv certificate",
+            "token piv import", "token piv delete", "token piv change-pin", "token piv change-puk", "token piv unblock", "token piv reset",
+            "token enroll-presence", "token presence", "token fido info", "token fido keys", "token fido delete",
+            "token fido generate", "token fido set-pin"]
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*)")
 
 
@@ -85,7 +89,7 @@ class Words(unittest.TestCase):
         fish = (TOP / "contrib/completions/latchkey.fish").read_text()
         for command in COMMANDS:
             options = self.options(command)
-            if command not in ("policy", "token"):
+            if command not in ("policy", "token", "token piv", "token identity"):
                 self.assertEqual(self.complete("latchkey", *command.split(), "--"), options, command)
             for option in options:
                 self.assertIn(option, zsh)

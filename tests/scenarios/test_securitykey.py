@@ -93,6 +93,22 @@ class ByMiddleware(Case):
                 self.assertEqual(server.login("echo in", "-o", f"CertificateFile={key}-cert.pub").stdout, "in\n")
                 self.assertEqual(server.login().stdout, "in\n")  # the agent's own list
 
+    def test_resident_keys_by_ssh_add(self):
+        """ssh-add -K talks to the token itself, and brings what it found."""
+        self.begin()
+        self.mw.set("resident", "ssh:kept")
+        self.mw.set("pin", "1234")
+        askpass = self.bench.top / "askpass"
+        askpass.write_text("#!/bin/sh\necho 1234\n")
+        askpass.chmod(0o755)
+        self.bench.env.update(SSH_ASKPASS=str(askpass), SSH_ASKPASS_REQUIRE="force")
+        self.bench.run("ssh-add", "-K")
+        self.assertEqual([t for t, _ in self.listed()], [TYPES["ed25519"].decode()])
+        pub = self.bench.home / ".ssh" / "kept.pub"
+        pub.write_text(self.bench.run("ssh-add", "-L").stdout)
+        self.sign(pub.with_suffix(""))
+        self.assertEqual(self.mw.calls(), [("ssh:kept", PRESENCE | 0x20, False)])
+
     def test_listed_last_and_removed(self):
         self.begin()
         b = self.bench

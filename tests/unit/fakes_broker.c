@@ -10,6 +10,7 @@
 #include "agent/missing_token.h"
 #include "agent/policy_watch.h"
 #include "agent/prompt.h"
+#include "agent/sk_book.h"
 #include "proto/key_internal.h"
 
 #include <check.h>
@@ -188,7 +189,7 @@ static gpg_error_t sign(struct token_job *j)
     return err;
 }
 
-gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *j)
+static gpg_error_t run_on_token(struct token *t, struct wait *w, struct token_job *j)
 {
     gpg_error_t err = 0;
 
@@ -213,6 +214,65 @@ gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *j)
         return sign(j);
     buf_printf(&j->result, "id=abc touch=always pin=none");
     return 0;
+}
+
+/* What the enrolled FIDO token answers. */
+static gpg_error_t stand_in(struct token_job *j)
+{
+    static const char *const applications[] = {PRESENCE_APPLICATION, "ssh:"};
+    struct buf message = BUF_INIT, credentials = BUF_INIT, what = BUF_INIT;
+    uint8_t digest[32], flags = world.standin.does != NO_TOUCH;
+    const char *app = applications[world.standin.does == OTHER_WEB];
+    gcry_sexp_t data = NULL, sig = NULL;
+    char text[512];
+
+    world.standin.asked++;
+    ck_assert_str_eq(j->word, "ASSERT");
+    if (world.standin.error != 0)
+        return world.standin.error;
+    ck_assert_uint_eq(j->inquire(j->arg, "CREDENTIALS", &credentials), 0);
+    ck_assert_uint_gt(credentials.len, 100);
+    ck_assert_uint_eq(j->inquire(j->arg, "DATA", &message), 0);
+    j->touch(j->arg, true);
+    j->touch(j->arg, false);
+    if (world.standin.does == REPLAYS) {
+        ck_assert(!rd_eq(buf_rd(&message), buf_rd(&world.standin.seen)));
+        buf_reset(&message);
+        buf_put_rd(&message, buf_rd(&world.standin.seen));
+    }
+    buf_reset(&world.standin.seen);
+    buf_put_rd(&world.standin.seen, buf_rd(&message));
+    gcry_md_hash_buffer(GCRY_MD_SHA256, digest, app, strlen(app));
+    buf_put(&what, digest, sizeof digest);
+    buf_put_u8(&what, world.standin.does == CLAIMS_TOUCH ? 0 : flags);
+    buf_put_u32(&what, 5);
+    gcry_md_hash_buffer(GCRY_MD_SHA256, digest, message.data, message.len);
+    buf_put(&what, digest, sizeof digest);
+    ck_assert_uint_eq(gcry_sexp_build(&data, NULL,
+                                      "(data (flags eddsa)(hash-algo sha512)(value %b))",
+                                      (int)what.len, what.data),
+                      0);
+    ck_assert_uint_eq(
+        gcry_pk_sign(&sig, data,
+                     world.standin.does == OTHER_KEY ? world.standin.other : world.standin.secret),
+        0);
+    buf_put(&j->result, text, gcry_sexp_sprint(sig, GCRYSEXP_FMT_CANON, text, sizeof text));
+    buf_printf(&j->lines, "CREDENTIAL n=%d\n", world.standin.does == BAD_INDEX ? 1 : 0);
+    j->asserted = j->touched = true;
+    j->says = (struct sk_assertion){.flags = flags, .counter = 5};
+    gcry_sexp_release(data);
+    gcry_sexp_release(sig);
+    buf_free(&what);
+    buf_free(&message);
+    buf_free(&credentials);
+    return 0;
+}
+
+gpg_error_t token_run(struct token *t, struct wait *w, struct token_job *j)
+{
+    if (j->verb == TOKEN_OTHER && strcmp(j->word, "ASSERT") == 0)
+        return stand_in(j);
+    return run_on_token(t, w, j);
 }
 
 /* --- the person
@@ -321,6 +381,12 @@ struct token *hotplug_provider(struct hotplug *h, const char *path)
                                                                           : NULL;
 }
 
+void hotplug_settle_all(struct hotplug *h, int ms)
+{
+    (void)h;
+    (void)ms;
+}
+
 void hotplug_provider_end(struct hotplug *h, struct token *t)
 {
     (void)h;
@@ -359,6 +425,12 @@ struct token *hotplug_security_keys(struct hotplug *h, const char *middleware)
     snprintf(world.middleware, sizeof world.middleware, "%s",
              middleware != NULL ? middleware : "internal");
     return (struct token *)&world;
+}
+
+void hotplug_note_device(struct hotplug *h, const char *path)
+{
+    (void)h;
+    (void)path;
 }
 
 void hotplug_note_key_verified(struct hotplug *h, const struct token *t, const char *id)
@@ -609,8 +681,29 @@ void world_security_key(const char *application, uint8_t flags)
     world.signs = world.claims = (struct sk_assertion){.flags = flags, .counter = 17};
 }
 
+void world_enroll(const char *dir)
+{
+    static const uint8_t handle[] = "handle";
+    struct key *plain, *k, *other;
+
+    setenv("XDG_STATE_HOME", dir, 1);
+    make_key(&world.standin.secret, &plain);
+    make_key(&world.standin.other, &other);
+    ck_assert_uint_eq(key_with_application(plain, PRESENCE_APPLICATION, &k), 0);
+    ck_assert_uint_eq(sk_book_open(&sk_book_presence, &world.agent.presence), 0);
+    ck_assert_uint_eq(sk_book_add(world.agent.presence, k, rd_of(handle, sizeof handle), 1, "mine"),
+                      0);
+    key_unref(plain);
+    key_unref(other);
+    key_unref(k);
+}
+
 void world_free(void)
 {
+    gcry_sexp_release(world.standin.secret);
+    gcry_sexp_release(world.standin.other);
+    buf_free(&world.standin.seen);
+    sk_book_free(world.agent.presence);
     for (size_t i = 0; i < world.origin.nbinds; i++) {
         key_unref(world.origin.binds[i].hostkey);
         gpgrt_free(world.origin.binds[i].sid);

@@ -31,6 +31,14 @@ struct world {
         claims; /* of a security key: what it signs, and says that it signed */
     unsigned runs;
     struct token_job job; /* as last seen; pointers are stale */
+    /* an enrolled FIDO token */
+    struct {
+        gcry_sexp_t secret, other;
+        enum { SHOWS_TOUCH, REPLAYS, OTHER_KEY, NO_TOUCH, CLAIMS_TOUCH, OTHER_WEB, BAD_INDEX } does;
+        gpg_error_t error;
+        struct buf seen; /* the last message */
+        unsigned asked;
+    } standin;
     /* a PKCS#11 provider */
     char **provider_keys;       /* KEY lines that it shows once it is loaded; NULL-ended */
     gpg_error_t provider_error; /* when it is to be served */
@@ -72,6 +80,8 @@ extern struct world world;
 void world_new(const char *policy, const char *kind, enum token_touch touch, enum token_pin pin);
 /* Makes the key one of a security key for APPLICATION, which signs with FLAGS. */
 void world_security_key(const char *application, uint8_t flags);
+/* Enrolls a FIDO token for StandIn fido, with files in the folder DIR. */
+void world_enroll(const char *dir);
 void world_free(void);
 /* Binds the connection to world.host with session id "session-id-0123456789" (binds may be added
  * up). */

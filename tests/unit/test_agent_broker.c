@@ -161,9 +161,68 @@ START_TEST(standin_deny_and_fido_refuse)
     world_new("Match all\n Touch always\n StandIn fido\n", "gnuk", TOKEN_TOUCH_UNKNOWN,
               TOKEN_PIN_ONCE);
     ck_assert_int_eq(auth(true), GPG_ERR_NOT_SUPPORTED);
-    ck_assert_ptr_nonnull(strstr(world_record("reason"), "FIDO"));
+    ck_assert_ptr_nonnull(strstr(world_record("reason"), "none is enrolled"));
     ck_assert_uint_eq(world.runs, 0);
     world_free();
+}
+END_TEST
+
+static char *new_folder(void)
+{
+    static char dir[64];
+
+    snprintf(dir, sizeof dir, "/tmp/latchkey-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    return dir;
+}
+
+static void remove_folder(const char *dir)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/latchkey/presence", dir);
+    ck_assert_int_eq(unlink(path), 0);
+    snprintf(path, sizeof path, "%s/latchkey", dir);
+    ck_assert_int_eq(rmdir(path), 0);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+
+/* A touch on an enrolled FIDO token is as good as one on the token itself; whatever is not that refuses. */
+START_TEST(standin_fido)
+{
+    const char *dir = new_folder();
+
+    world_new("Match all\n Touch cached 1h max 3\n StandIn fido\n", "gnuk", TOKEN_TOUCH_NEVER,
+              TOKEN_PIN_ONCE);
+    world_enroll(dir);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_str_eq(world_record("presence"), "touch");
+    ck_assert_str_eq(world_record("presence_token.name"), "mine");
+    ck_assert_uint_eq(world.standin.asked, 1);
+    ck_assert_uint_eq(world.confirms, 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_str_eq(world_record("presence"), "cached");
+    ck_assert_uint_eq(world.standin.asked, 1);
+    ck_assert_uint_eq(world.runs, 3);
+    for (int does = REPLAYS; does <= BAD_INDEX; does++) {
+        world.standin.does = (unsigned)does;
+        ck_assert_int_eq(auth(true), GPG_ERR_BAD_SIGNATURE);
+        ck_assert_str_eq(world_record("verdict"), "refused");
+        ck_assert_uint_eq(world.runs, 3); /* the card is asked nothing */
+    }
+    world.standin.does = SHOWS_TOUCH;
+    world.standin.error = gpg_error(GPG_ERR_CARD_NOT_PRESENT);
+    ck_assert_int_eq(auth(true), GPG_ERR_CARD_NOT_PRESENT);
+    ck_assert_ptr_nonnull(strstr(world_record("reason"), "plugged in"));
+    world.standin.error = gpg_error(GPG_ERR_TIMEOUT);
+    ck_assert_int_eq(auth(true), GPG_ERR_TIMEOUT);
+    ck_assert_ptr_nonnull(strstr(world_record("reason"), "in time"));
+    world.standin.error = 0;
+    ck_assert_int_eq(auth(true), 0);
+    ck_assert_str_eq(world_record("presence"), "touch");
+    world_free();
+    remove_folder(dir);
 }
 END_TEST
 
@@ -991,6 +1050,7 @@ int main(void)
     tcase_add_test(t, standin_dialog_on_touchless_card);
     tcase_add_test(t, no_dialog_no_signature);
     tcase_add_test(t, standin_deny_and_fido_refuse);
+    tcase_add_test(t, standin_fido);
     tcase_add_test(t, cached_touch_is_not_always);
     tcase_add_test(t, cached_proof_with_max);
     tcase_add_test(t, cached_proof_serves_nothing_else);

@@ -2,6 +2,7 @@
  * started anew as the agent would start latchkey-token. A reader's name tells what its card does. */
 #include "agent/hotplug_slots.h"
 
+#include "agent/fido_node.h"
 #include "agent/grants.h"
 #include "agent/keyring.h"
 #include "agent/lock.h"
@@ -726,11 +727,19 @@ START_TEST(a_provider_that_dies_keeps_its_keys)
 }
 END_TEST
 
+/* What is visible of a card is the last thing but one that the loop does about it: another card's turn comes after that. */
+static void loop_is_done(void)
+{
+    event("READER name=Z%20Reader present=1 events=1\n");
+    until(entry_is("card-Z", "ready"));
+}
+
 /* The kernel's word, as the loop would get it. */
 START_TEST(the_kernel_removes_the_device)
 {
     event("READER name=A%20Reader present=1 events=1 bus=1 dev=250\n");
     until(entry_is("card-A", "ready"));
+    loop_is_done();
     /* Handed over as an event of the loop's own thread would be: nothing else runs now. */
     slots_usb_removed(a.hotplug, 1, 251);
     ck_assert(!lock_is_locked(a.lock));
@@ -740,6 +749,90 @@ START_TEST(the_kernel_removes_the_device)
     slots_usb_removed(a.hotplug, 1, 250);
     ck_assert(lock_is_locked(a.lock));
     ck_assert(entry_is("card-A", "pulled"));
+}
+END_TEST
+
+static bool listed(const char *name)
+{
+    struct hotplug_entry *e;
+    bool found = false;
+    size_t n = 0;
+
+    e = hotplug_entries(a.hotplug, &n);
+    for (size_t i = 0; i < n; i++)
+        found |= strcmp(e[i].name, name) == 0;
+    hotplug_entries_free(e, n);
+    return found;
+}
+
+/* What udev would have told. */
+START_TEST(a_fido_token_that_served_locks)
+{
+    unsigned before;
+
+    fido_node_added(a.hotplug, "/dev/hidraw250", 1, 240);
+    ck_assert(entry_is("fido-hidraw250", "ready"));
+    fido_node_removed(a.hotplug, "/dev/hidraw250");
+    slots_usb_removed(a.hotplug, 1, 240);
+    ck_assert(!listed("fido-hidraw250"));
+    ck_assert(!lock_is_locked(a.lock)); /* it was of no use to anybody */
+    fido_node_added(a.hotplug, "/dev/hidraw250", 1, 241);
+    hotplug_note_device(a.hotplug, "/dev/hidraw251");
+    hotplug_note_device(a.hotplug, "/dev/hidraw250");
+    /* Another driver takes the interface: lost, not pulled. */
+    fido_node_removed(a.hotplug, "/dev/hidraw250");
+    ck_assert(entry_is("fido-hidraw250", "lost"));
+    ck_assert(!lock_is_locked(a.lock));
+    before = lock_count(a.lock);
+    fido_usb_removed(a.hotplug, 1, 241);
+    slots_usb_removed(a.hotplug, 1, 241);
+    ck_assert(lock_is_locked(a.lock));
+    ck_assert(entry_is("fido-hidraw250", "pulled"));
+    ck_assert_uint_eq(lock_count(a.lock), before + 1);
+}
+END_TEST
+
+/* A card reader and a FIDO interface in one stick are one token. */
+START_TEST(one_stick_with_two_interfaces)
+{
+    unsigned before;
+
+    event("READER name=A%20Reader present=1 events=1 bus=1 dev=250\n");
+    until(entry_is("card-A", "ready"));
+    loop_is_done();
+    fido_node_added(a.hotplug, "/dev/hidraw250", 1, 250);
+    fido_node_added(a.hotplug, "/dev/hidraw251", 1, 249);
+    ck_assert(!listed("fido-hidraw250"));
+    ck_assert(listed("fido-hidraw251"));
+    hotplug_note_device(a.hotplug, "/dev/hidraw250");
+    before = lock_count(a.lock);
+    fido_usb_removed(a.hotplug, 1, 250);
+    slots_usb_removed(a.hotplug, 1, 250);
+    ck_assert(lock_is_locked(a.lock));
+    ck_assert_uint_eq(lock_count(a.lock), before + 1);
+    ck_assert(entry_is("card-A", "pulled"));
+    ck_assert(entry_is("fido-hidraw251", "ready"));
+}
+END_TEST
+
+START_TEST(descriptors)
+{
+    /* of a YubiKey's FIDO and keyboard interfaces */
+    static const uint8_t fido[] = {0x06, 0xd0, 0xf1, 0x09, 0x01, 0xa1, 0x01, 0x09, 0x20,
+                                   0x15, 0x00, 0x26, 0xff, 0x00, 0x75, 0x08, 0x95, 0x40,
+                                   0x81, 0x02, 0x09, 0x21, 0x91, 0x02, 0xc0};
+    static const uint8_t keyboard[] = {0x05, 0x01, 0x09, 0x06, 0xa1, 0x01, 0x05, 0x07, 0x19, 0xe0};
+    /* the page stands in data, in a long item; then as a page of four octets */
+    static const uint8_t data[] = {0x26, 0xd0, 0xf1, 0xfe, 0x03, 0x00, 0x06, 0xd0, 0xf1};
+    static const uint8_t wide[] = {0x07, 0xd0, 0xf1, 0x00, 0x00};
+
+    ck_assert(fido_descriptor(rd_of(fido, sizeof fido)));
+    ck_assert(!fido_descriptor(rd_of(keyboard, sizeof keyboard)));
+    ck_assert(!fido_descriptor(rd_of(data, sizeof data)));
+    ck_assert(fido_descriptor(rd_of(wide, sizeof wide)));
+    ck_assert(!fido_descriptor(rd_of(NULL, 0)));
+    for (size_t n = 0; n < 3; n++)
+        ck_assert(!fido_descriptor(rd_of(fido, n)));
 }
 END_TEST
 
@@ -786,6 +879,9 @@ int main(int argc, char **argv)
     tcase_add_test(tc, all_added_keys_go);
     tcase_add_test(tc, a_provider_that_dies_keeps_its_keys);
     tcase_add_test(tc, the_kernel_removes_the_device);
+    tcase_add_test(tc, a_fido_token_that_served_locks);
+    tcase_add_test(tc, one_stick_with_two_interfaces);
+    tcase_add_test(tc, descriptors);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

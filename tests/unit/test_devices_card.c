@@ -12,10 +12,10 @@ struct exchange {
 static const struct exchange *script;
 static size_t at;
 
-static gpg_error_t begin(void *handle, bool *interfered)
+static gpg_error_t begin(void *handle, enum card_change *change)
 {
     (void)handle;
-    *interfered = false;
+    *change = CARD_AS_LEFT;
     return 0;
 }
 
@@ -259,7 +259,7 @@ START_TEST(a_refused_pin_is_forgotten)
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
     ck_assert_int_eq(o.tries[0], 1);
     all_used();
-    openpgp_forget_pin(&o.user);
+    held_pin_forget(&o.user);
 }
 END_TEST
 
@@ -297,7 +297,7 @@ START_TEST(an_unanswered_pin_is_not_simply_repeated)
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
     ck_assert_uint_eq(o.user.pin.len, 0);
     all_used();
-    openpgp_forget_pin(&o.user);
+    held_pin_forget(&o.user);
 }
 END_TEST
 
@@ -307,7 +307,7 @@ START_TEST(tries_are_read_before_a_pin_is_asked_for)
     struct openpgp o = verified_card();
 
     expect(s);
-    o.tries_ms = openpgp_now_ms() - 3600000;
+    o.tries_ms = card_now_ms() - 3600000;
     ck_assert_uint_eq(openpgp_fresh_tries(&o), 0);
     ck_assert_int_eq(o.tries[0], 1);
     ck_assert_uint_eq(openpgp_fresh_tries(&o), 0); /* just done */
@@ -381,7 +381,7 @@ START_TEST(another_applet_keeps_the_pin)
     ck_assert(o.verified[0] && !o.verified[1]);
     ck_assert(openpgp_pin_serves(&o, PW1_OTHER, -1) && openpgp_pin_serves(&o, PW1_OTHER, 60) &&
               !openpgp_pin_serves(&o, PW1_OTHER, 0));
-    openpgp_forget_pin(&o.user);
+    held_pin_forget(&o.user);
 }
 END_TEST
 

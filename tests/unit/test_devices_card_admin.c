@@ -13,10 +13,10 @@ static const struct exchange *script;
 static size_t at;
 static unsigned resets;
 
-static gpg_error_t begin(void *handle, bool *interfered)
+static gpg_error_t begin(void *handle, enum card_change *change)
 {
     (void)handle;
-    *interfered = false;
+    *change = CARD_AS_LEFT;
     return 0;
 }
 
@@ -131,8 +131,8 @@ static struct openpgp learned_card(void)
 
 static void clear(struct openpgp *o)
 {
-    openpgp_forget_pin(&o->user);
-    openpgp_forget_pin(&o->admin);
+    held_pin_forget(&o->user);
+    held_pin_forget(&o->admin);
     for (unsigned i = 0; i < NSLOTS; i++) {
         key_unref(o->slots[i].key);
         gpgrt_free(o->slots[i].oid_curve);
@@ -201,7 +201,7 @@ START_TEST(admin_pin_is_held_for_a_minute_at_most)
 
     buf_printf(&o.admin.pin, "12345678");
     o.admin.good = true;
-    o.admin.typed_ms = o.admin.used_ms = openpgp_now_ms() - 50000;
+    o.admin.typed_ms = o.admin.used_ms = card_now_ms() - 50000;
     expect(held, none);
     ck_assert_uint_eq(set_language(&o, -1), 0);
     all_used();
@@ -210,7 +210,7 @@ START_TEST(admin_pin_is_held_for_a_minute_at_most)
     expect(again, none);
     ck_assert_uint_eq(gpg_err_code(set_language(&o, 10)), GPG_ERR_CANCELED);
     all_used();
-    o.admin.used_ms = openpgp_now_ms() - ADMIN_HELD_MS - 1000;
+    o.admin.used_ms = card_now_ms() - ADMIN_HELD_MS - 1000;
     expect(again, none);
     ck_assert_uint_eq(gpg_err_code(set_language(&o, -1)), GPG_ERR_CANCELED);
     ck_assert_uint_eq(o.admin.pin.len, 0);

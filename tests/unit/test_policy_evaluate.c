@@ -51,6 +51,32 @@ static void judge(const char *text)
     policy_evaluate(set, &facts, &v);
 }
 
+static void in_slot(const char *kind, const char *slot)
+{
+    reset();
+    token.kind = kind;
+    token.slot = slot;
+}
+
+START_TEST(piv_slots_of_a_product)
+{
+    static const char text[] = "Match token piv\n Access deny\nMatch token yubikey\n Touch none\n";
+
+    in_slot("yubikey", "piv-9a");
+    judge(text);
+    ck_assert(!v.allow);
+    in_slot("yubikey", "aut");
+    judge(text);
+    ck_assert(v.allow && v.touch == TOUCH_NONE);
+    in_slot("piv", "piv-9a");
+    judge(text);
+    ck_assert(!v.allow);
+    in_slot("yubikey", "piv-9a");
+    judge("Match !token piv\n Access deny\nMatch key yubikey-00000042/piv-9a\n Touch none\n");
+    ck_assert(v.allow && v.touch == TOUCH_NONE);
+}
+END_TEST
+
 static void unproven(void)
 {
     facts.proof = PROOF_NONE;
@@ -495,6 +521,7 @@ int main(void)
 
     gcry_check_version(NULL);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+    tcase_add_test(t, piv_slots_of_a_product);
     tcase_add_test(t, first_value_wins_per_setting);
     tcase_add_test(t, host_negation_kills_the_block);
     tcase_add_test(t, unproven_is_judged_by_the_strictest);

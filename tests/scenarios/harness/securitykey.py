@@ -6,6 +6,7 @@ import socket
 
 from .agentclient import s
 from .bench import BUILD, wait_until
+from .card import PORT
 
 PRESENCE, VERIFY = 1, 4
 TYPES = {"ed25519": b"sk-ssh-ed25519@openssh.com", "ecdsa": b"sk-ecdsa-sha2-nistp256@openssh.com"}
@@ -29,8 +30,10 @@ def key_file(path, algo, handle, public, application="ssh:", flags=PRESENCE, com
 class SecurityKey:
     """One authenticator. The agent finds it by `Emulator fido PATH`."""
 
-    def __init__(self, bench, *options, name="fido"):
+    def __init__(self, bench, *options, name="fido", reader=None):
+        """READER: (pcscd, number): not by USB, but in that reader."""
         self.bench = bench
+        self.reader = reader
         self.name = name
         self.path = bench.top / f"{name}.hid"
         self.control = bench.top / f"{name}.ctl"
@@ -38,7 +41,12 @@ class SecurityKey:
         self.start()
 
     def start(self):
-        self.process = self.bench.start(BUILD / "testfido", "--socket", self.path, "--control", self.control, *self.options)
+        args = ["--control", self.control, *self.options]
+        if self.reader is not None:
+            pcscd, number = self.reader
+            self.process = pcscd.inside(BUILD / "testfido", "--vpcd", PORT + 2 * number, *args)
+        else:
+            self.process = self.bench.start(BUILD / "testfido", "--socket", self.path, *args)
         wait_until(self.control.exists, "the security key starts")
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(20)
@@ -57,7 +65,7 @@ class SecurityKey:
         self.file.close()
         self.sock.close()
         self.bench.end(self.process)
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)
         self.control.unlink()
 
     def ask(self, line):
