@@ -20,6 +20,25 @@ enum {
 enum { P1_FIRST = 0x00, P1_NEXT = 0x01, P1_LAST = 0x80 };
 enum { P2_P256 = 0x01, P2_ED25519 = 0x02, P2_WITH_KEY = 0x80 };
 
+/* Why it cannot sign as it is, new; NULL when it can. ERR: of ledger_look. */
+static char *problem(const struct ledger *d, gpg_error_t err)
+{
+    switch (gpg_err_code(err)) {
+    case 0:
+        if (ledger_app_signs(&d->app))
+            return NULL;
+        if (ledger_app_dashboard(&d->app))
+            return gpgrt_strdup("no application is open on it: open SSH/PGP Agent");
+        return gpgrt_bsprintf("%s is open on it: leave it and open SSH/PGP Agent", d->app.name);
+    case GPG_ERR_LOCKED:
+        return gpgrt_strdup("it is locked: unlock it with its PIN");
+    case GPG_ERR_TIMEOUT:
+        return gpgrt_strdup("it does not answer: it may still show a question");
+    default:
+        return gpgrt_strdup("its answer makes no sense: take it out and plug it in again");
+    }
+}
+
 static gpg_error_t open_ledger(const char *address, void **state, struct wallet_info *info)
 {
     struct ledger *d = gpgrt_calloc(1, sizeof *d);
@@ -41,7 +60,8 @@ static gpg_error_t open_ledger(const char *address, void **state, struct wallet_
         return err;
     }
     model = ledger_link_model(d->link);
-    *info = (struct wallet_info){.model = gpgrt_strdup(model != NULL ? model : "Ledger")};
+    *info = (struct wallet_info){.model = gpgrt_strdup(model != NULL ? model : "Ledger"),
+                                 .problem = problem(d, err)};
     if (err == 0) {
         info->app = gpgrt_strdup(d->app.name);
         info->version =

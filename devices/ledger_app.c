@@ -135,6 +135,11 @@ bool ledger_app_signs(const struct ledger_app *a)
     return strcmp(a->name, APP) == 0;
 }
 
+bool ledger_app_dashboard(const struct ledger_app *a)
+{
+    return strcmp(a->name, DASHBOARD) == 0 || strcmp(a->name, OLD_DASH) == 0;
+}
+
 gpg_error_t ledger_look(struct ledger *d, struct driver_op *op)
 {
     const struct ledger_command what = {.ins = INS_WHAT};
@@ -235,7 +240,7 @@ gpg_error_t ledger_ready(struct ledger *d, struct driver_op *op)
         err = look_again(d, op);
     if (gpg_err_code(err) == GPG_ERR_LOCKED)
         err = wait_unlocked(d, op);
-    if (err == 0 && (strcmp(d->app.name, DASHBOARD) == 0 || strcmp(d->app.name, OLD_DASH) == 0)) {
+    if (err == 0 && ledger_app_dashboard(&d->app)) {
         err = open_app(d, op);
         if (gpg_err_code(err) == GPG_ERR_WRONG_CARD)
             wallet_say(op, "no application is open on the Ledger: open " APP);

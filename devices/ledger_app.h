@@ -12,6 +12,8 @@ struct ledger {
 
 /* Is the application that was last seen the one that signs? */
 bool ledger_app_signs(const struct ledger_app *a);
+/* Is none open? */
+bool ledger_app_dashboard(const struct ledger_app *a);
 /* Asks what runs. OP and its words may be NULL. GPG_ERR_LOCKED: the device wants its PIN. */
 gpg_error_t ledger_look(struct ledger *d, struct driver_op *op);
 /* Sees to it that the application is open: waits for the device to be unlocked and for an abandoned question to be answered,

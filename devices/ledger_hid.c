@@ -10,6 +10,16 @@
 #define USAGE_PAGE 0xffa0
 #define FIDO_PAGE  0xf1d0
 
+/* New; what is not printable ASCII as '?'. */
+static char *narrow(const wchar_t *w)
+{
+    struct buf b = BUF_INIT;
+
+    for (; w != NULL && *w != L'\0'; w++)
+        buf_put_u8(&b, *w >= 0x20 && *w <= 0x7e ? (uint8_t)*w : '?');
+    return buf_steal_cstr(&b);
+}
+
 /* The sysfs folder of the USB device behind a hidraw node: .../1-2 of .../1-2/1-2:1.0/0003:2C97:5011.0007. */
 static char *port_of(const char *node)
 {
@@ -57,20 +67,23 @@ static gpg_error_t hid_open_link(struct ledger_link *l, const char *where)
 {
     struct hid_device_info *list = hid_enumerate(VENDOR, 0);
     gpg_error_t err = gpg_error(GPG_ERR_CARD_NOT_PRESENT);
+    char *why;
 
     for (const struct hid_device_info *d = list; d != NULL && l->hid == NULL; d = d->next) {
         if (!is_ours(l, where, d))
             continue;
         l->hid = hid_open_path(d->path);
         if (l->hid == NULL) {
-            gpgrt_log_error("%s: cannot be opened: %ls\n", d->path, hid_error(NULL));
+            why = narrow(hid_error(NULL));
+            gpgrt_log_error("%s: cannot be opened: %s\n", d->path, why != NULL ? why : "");
+            gpgrt_free(why);
             continue;
         }
         err = 0;
         if (l->port == NULL)
             l->port = port_of(d->path);
         if (l->model == NULL && d->product_string != NULL && d->product_string[0] != L'\0')
-            l->model = gpgrt_bsprintf("%ls", d->product_string);
+            l->model = narrow(d->product_string);
     }
     hid_free_enumeration(list);
     return err;

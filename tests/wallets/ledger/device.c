@@ -36,7 +36,8 @@ void device_run(struct device *d, const char *app)
     d->prompt = (struct prompt){0};
     buf_free(&d->gathering.data);
     d->gathering = (struct gathering){0};
-    snprintf(d->app, sizeof d->app, "%s", app);
+    if (app != d->app)
+        snprintf(d->app, sizeof d->app, "%s", app);
     d->replug = true;
 }
 
