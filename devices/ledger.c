@@ -20,22 +20,26 @@ enum {
 enum { P1_FIRST = 0x00, P1_NEXT = 0x01, P1_LAST = 0x80 };
 enum { P2_P256 = 0x01, P2_ED25519 = 0x02, P2_WITH_KEY = 0x80 };
 
-/* Why it cannot sign as it is, new; NULL when it can. ERR: of ledger_look. */
-static char *problem(const struct ledger *d, gpg_error_t err)
+/* What is in the way, ERR of ledger_look: what an operation waits for, or cannot go on from. */
+static void tell_state(const struct ledger *d, gpg_error_t err, struct wallet_info *info)
 {
     switch (gpg_err_code(err)) {
     case 0:
-        if (ledger_app_signs(&d->app))
-            return NULL;
         if (ledger_app_dashboard(&d->app))
-            return gpgrt_strdup("no application is open on it: open SSH/PGP Agent");
-        return gpgrt_bsprintf("%s is open on it: leave it and open SSH/PGP Agent", d->app.name);
+            info->hint = gpgrt_strdup("no application is open on it: open SSH/PGP Agent");
+        else if (!ledger_app_signs(&d->app))
+            info->problem =
+                gpgrt_bsprintf("%s is open on it: leave it and open SSH/PGP Agent", d->app.name);
+        break;
     case GPG_ERR_LOCKED:
-        return gpgrt_strdup("it is locked: unlock it with its PIN");
+        info->hint = gpgrt_strdup("it is locked: unlock it with its PIN");
+        break;
     case GPG_ERR_TIMEOUT:
-        return gpgrt_strdup("it does not answer: it may still show a question");
+        info->hint = gpgrt_strdup("it does not answer: it may still show a question");
+        break;
     default:
-        return gpgrt_strdup("its answer makes no sense: take it out and plug it in again");
+        info->problem = gpgrt_strdup("its answer makes no sense: take it out and plug it in again");
+        break;
     }
 }
 
@@ -48,20 +52,20 @@ static gpg_error_t open_ledger(const char *address, void **state, struct wallet_
     if (d == NULL)
         return gpg_error_from_syserror();
     err = ledger_link_open(address, &d->link);
-    if (err != 0) {
-        gpgrt_free(d);
-        return err;
+    if (err == 0) {
+        /* Locked, or busy with a question, it is a Ledger all the same. */
+        err = ledger_look(d, NULL);
+        if (gpg_err_code(err) == GPG_ERR_CARD_REMOVED)
+            err = gpg_error(GPG_ERR_ENODEV);
     }
-    /* Locked, or busy with a question, it is a Ledger all the same. */
-    err = ledger_look(d, NULL);
-    if (gpg_err_code(err) == GPG_ERR_CARD_REMOVED) {
+    if (gpg_err_code(err) == GPG_ERR_ENODEV || d->link == NULL) {
         ledger_link_close(d->link);
         gpgrt_free(d);
         return err;
     }
     model = ledger_link_model(d->link);
-    *info = (struct wallet_info){.model = gpgrt_strdup(model != NULL ? model : "Ledger"),
-                                 .problem = problem(d, err)};
+    *info = (struct wallet_info){.model = gpgrt_strdup(model != NULL ? model : "Ledger")};
+    tell_state(d, err, info);
     if (err == 0) {
         info->app = gpgrt_strdup(d->app.name);
         info->version =
@@ -375,7 +379,6 @@ static gpg_error_t ecdh(void *state, const struct wallet_identity *id, const str
 
 const struct wallet_make wallet_ledger = {
     .kind = "ledger",
-    .help = "a Ledger with its SSH/PGP Agent: hid:/dev/hidrawN, or an emulator, tcp:HOST:PORT",
     .quiet_keys = false,
     .open = open_ledger,
     .close = close_ledger,

@@ -73,7 +73,7 @@ static void say_gone(struct driver_op *op, gpg_error_t err)
 {
     switch (gpg_err_code(err)) {
     case GPG_ERR_CARD_REMOVED:
-    case GPG_ERR_CARD_NOT_PRESENT:
+    case GPG_ERR_ENODEV:
         wallet_say(op, "the Ledger was unplugged, or went off by itself: plug it in again");
         break;
     case GPG_ERR_TIMEOUT:
@@ -249,7 +249,7 @@ gpg_error_t ledger_ready(struct ledger *d, struct driver_op *op)
         err = gpg_error(GPG_ERR_WRONG_CARD);
     }
     say_gone(op, err);
-    return gpg_err_code(err) == GPG_ERR_CARD_NOT_PRESENT ? gpg_error(GPG_ERR_CARD_REMOVED) : err;
+    return gpg_err_code(err) == GPG_ERR_ENODEV ? gpg_error(GPG_ERR_CARD_REMOVED) : err;
 }
 
 gpg_error_t ledger_command(struct ledger *d, const struct ledger_command *c, struct driver_op *op,

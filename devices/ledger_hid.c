@@ -66,7 +66,7 @@ static bool is_ours(const struct ledger_link *l, const char *where, const struct
 static gpg_error_t hid_open_link(struct ledger_link *l, const char *where)
 {
     struct hid_device_info *list = hid_enumerate(VENDOR, 0);
-    gpg_error_t err = gpg_error(GPG_ERR_CARD_NOT_PRESENT);
+    gpg_error_t err = gpg_error(GPG_ERR_ENODEV);
     char *why;
 
     for (const struct hid_device_info *d = list; d != NULL && l->hid == NULL; d = d->next) {

@@ -8,7 +8,7 @@
 struct ledger_link;
 
 /* ADDRESS: "hid:/dev/hidrawN", "tcp:HOST:PORT" (the Speculos emulator's framing), "frames:PATH" (HID reports over a Unix
- * socket). GPG_ERR_INV_ARG; GPG_ERR_CARD_NOT_PRESENT: nothing there, or no interface of a Ledger for APDUs. */
+ * socket). GPG_ERR_INV_ARG; GPG_ERR_ENODEV: nothing there, or no interface of a Ledger for APDUs. */
 gpg_error_t ledger_link_open(const char *address, struct ledger_link **out);
 void ledger_link_close(struct ledger_link *l);
 /* The device's own name of its model, NULL where it is not told. */

@@ -37,7 +37,7 @@ static gpg_error_t tcp_open(struct ledger_link *l, const char *where)
         freeaddrinfo(list);
     gpgrt_free(host);
     l->fd = fd;
-    return fd >= 0 ? 0 : gpg_error(GPG_ERR_CARD_NOT_PRESENT);
+    return fd >= 0 ? 0 : gpg_error(GPG_ERR_ENODEV);
 }
 
 static gpg_error_t send_all(int fd, struct rd r)
@@ -127,7 +127,7 @@ static gpg_error_t frames_open(struct ledger_link *l, const char *where)
         return gpg_error_from_syserror();
     if (connect(fd, (struct sockaddr *)&addr, sizeof addr) != 0) {
         close(fd);
-        return gpg_error(GPG_ERR_CARD_NOT_PRESENT);
+        return gpg_error(GPG_ERR_ENODEV);
     }
     l->fd = fd;
     return 0;

@@ -216,6 +216,7 @@ static void *open_it(const char *address)
     gpgrt_free(info.app);
     gpgrt_free(info.version);
     gpgrt_free(info.problem);
+    gpgrt_free(info.hint);
     return state;
 }
 
@@ -681,12 +682,14 @@ START_TEST(locked)
     command(words[_i]);
     command("lock");
     ck_ok(wallet_ledger.open(frames_address, &d, &info));
-    ck_assert_ptr_nonnull(info.problem);
-    ck_assert_ptr_nonnull(strstr(info.problem, "locked"));
+    ck_assert_ptr_null(info.problem);
+    ck_assert_ptr_nonnull(info.hint);
+    ck_assert_ptr_nonnull(strstr(info.hint, "locked"));
     gpgrt_free(info.model);
     gpgrt_free(info.app);
     gpgrt_free(info.version);
     gpgrt_free(info.problem);
+    gpgrt_free(info.hint);
     call_init(&c, d, "ssh://joe@host", NULL);
     begin(&c, run_public_key);
     while (!c.touching)
@@ -765,8 +768,7 @@ START_TEST(unplugged)
     ck_code(c.err, GPG_ERR_CARD_REMOVED);
     call_free(&c);
     wallet_ledger.close(d);
-    ck_code(wallet_ledger.open(addresses[_i], &d, &(struct wallet_info){0}),
-            GPG_ERR_CARD_NOT_PRESENT);
+    ck_code(wallet_ledger.open(addresses[_i], &d, &(struct wallet_info){0}), GPG_ERR_ENODEV);
 }
 END_TEST
 
@@ -889,7 +891,7 @@ START_TEST(hid_interfaces)
     put_node(0, 1, cases[_i].page, cases[_i].interface, NULL);
     err = wallet_ledger.open("hid:/dev/hidraw1", &d, &info);
     if (!cases[_i].takes) {
-        ck_code(err, GPG_ERR_CARD_NOT_PRESENT);
+        ck_code(err, GPG_ERR_ENODEV);
         ck_assert_uint_eq(opened[1], 0);
         return;
     }
