@@ -36,36 +36,43 @@ static gpg_error_t begin(struct ledger_frames *f, struct rd *r)
     if (want < 2 || want > LEDGER_ANSWER_MAX)
         return gpg_error(GPG_ERR_INV_RESPONSE);
     f->begun = true;
+    f->next = 0;
     f->want = want;
     buf_reset(&f->message);
     return 0;
 }
 
-gpg_error_t ledger_frames_take(struct ledger_frames *f, struct rd report, bool *done)
+/* For us, and the next in order. *SKIP: on another channel, or of another kind. */
+static gpg_error_t check_head(const struct ledger_frames *f, struct rd *report, bool *skip)
 {
     uint16_t channel, seq;
     uint8_t tag;
-    struct rd part;
-    gpg_error_t err;
+
+    if (report->n != LEDGER_REPORT || rd_u16(report, &channel) != 0 || rd_u8(report, &tag) != 0 ||
+        rd_u16(report, &seq) != 0)
+        return gpg_error(GPG_ERR_INV_RESPONSE);
+    *skip = channel != CHANNEL || tag != TAG_APDU;
+    return *skip || seq == (f->begun ? f->next : 0) ? 0 : gpg_error(GPG_ERR_INV_RESPONSE);
+}
+
+gpg_error_t ledger_frames_take(struct ledger_frames *f, struct rd report, bool *done)
+{
+    bool skip = false;
+    gpg_error_t err = check_head(f, &report, &skip);
 
     *done = false;
-    if (report.n != LEDGER_REPORT || rd_u16(&report, &channel) != 0 || rd_u8(&report, &tag) != 0 ||
-        rd_u16(&report, &seq) != 0)
-        return gpg_error(GPG_ERR_INV_RESPONSE);
-    if (channel != CHANNEL || tag != TAG_APDU)
+    if (err == 0 && skip)
         return 0;
-    err = seq == (f->begun ? f->next : 0) ? 0 : gpg_error(GPG_ERR_INV_RESPONSE);
     if (err == 0 && !f->begun)
         err = begin(f, &report);
     if (err != 0) {
         f->begun = false;
         return err;
     }
-    f->next = (uint16_t)(seq + 1);
+    f->next++;
     if (report.n > f->want - f->message.len)
         report.n = f->want - f->message.len;
-    part = report;
-    buf_put_rd(&f->message, part);
+    buf_put_rd(&f->message, report);
     if (f->message.len == f->want) {
         f->begun = false;
         *done = true;
