@@ -15,6 +15,7 @@
 #define RESTART_MAX_MS  30000
 #define STEADY_MS       10000 /* ready that long: what comes next is a new trouble */
 #define MAX_PAST        32u
+#define HINT_MS         5000 /* how often a token that waits for its person is looked at */
 #define REST_MS         2000 /* idle that long: the keys that ssh does not need are read */
 
 static struct slot *find_reader(struct hotplug *h, const char *reader)
@@ -147,7 +148,7 @@ static void slot_start(struct hotplug *h, struct slot *s)
     struct token *t = NULL;
     gpg_error_t err;
 
-    s->restart_at_ms = s->rest_at_ms = INT64_MAX;
+    s->restart_at_ms = s->rest_at_ms = s->hint_at_ms = INT64_MAX;
     s->reading_rest = s->proved = false;
     err = token_start(&spec, on_eof, h, &t);
     if (err == 0) {
@@ -330,7 +331,7 @@ static void slot_lost(struct hotplug *h, struct slot *s)
         s->failures = 0;
     pthread_mutex_lock(&h->mutex);
     s->state = SLOT_LOST;
-    s->rest_at_ms = INT64_MAX;
+    s->rest_at_ms = s->hint_at_ms = INT64_MAX;
     s->reading_rest = false;
     hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
@@ -476,6 +477,7 @@ static void slot_ready(struct hotplug *h, struct slot *s, const struct token_inf
     if (!was_ready)
         s->ready_since_ms = monotonic_ms();
     s->rest_at_ms = info->more ? monotonic_ms() + REST_MS : INT64_MAX;
+    s->hint_at_ms = info->hint != NULL ? monotonic_ms() + HINT_MS : INT64_MAX;
     s->reading_rest = false;
     s->contactless |= info->contactless;
     if (info->bus >= 0 && info->dev >= 0) {
@@ -515,6 +517,7 @@ static void read_rest(struct hotplug *h, struct slot *s)
     pthread_mutex_lock(&h->mutex);
     s->reading_rest = idle;
     s->rest_at_ms = idle ? INT64_MAX : monotonic_ms() + REST_MS;
+    s->hint_at_ms = INT64_MAX;
     pthread_mutex_unlock(&h->mutex);
     if (idle && start_learning(h, s, LEARN_ALL) != 0)
         rest_failed(h, s, gpg_error(GPG_ERR_ENOMEM));
@@ -586,13 +589,15 @@ int64_t slots_restart_due(struct hotplug *h)
     {
         if (s->restart_at_ms <= now)
             slot_start(h, s);
-        else if (s->rest_at_ms <= now || (all && s->rest_at_ms != INT64_MAX))
+        else if (s->rest_at_ms <= now || s->hint_at_ms <= now ||
+                 (all && s->rest_at_ms != INT64_MAX))
             read_rest(h, s);
     }
     TAILQ_FOREACH(s, &h->slots, link)
     {
         next = s->restart_at_ms < next ? s->restart_at_ms : next;
         next = s->rest_at_ms < next ? s->rest_at_ms : next;
+        next = s->hint_at_ms < next ? s->hint_at_ms : next;
     }
     return next == INT64_MAX ? -1 : next > now ? next - now : 0;
 }

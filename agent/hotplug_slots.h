@@ -39,6 +39,8 @@ struct slot {
     /* READY with keys of other families than ssh still unread: when to read them, INT64_MAX: not */
     int64_t rest_at_ms;
     bool reading_rest;
+    int64_t
+        hint_at_ms; /* READY with something for the person to do first: when to see whether it is done */
     bool proved; /* this process has shown a proof: what it lists, it may unlock with */
 };
 

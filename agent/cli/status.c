@@ -54,6 +54,11 @@ static void put_token(const json_t *t)
         printf("  still busy with a request that was given up");
     if (queue > 0)
         printf("  %lld queued or running", queue);
+    if (cli_string(t, "hint") != NULL) {
+        printf("\n      %s", cli_colour(YELLOW));
+        cli_put(stdout, cli_string(t, "hint"));
+        fputs(cli_colour(PLAIN), stdout);
+    }
     if (cli_string(t, "reader") != NULL) {
         printf("\n      in ");
         cli_put(stdout, cli_string(t, "reader"));
