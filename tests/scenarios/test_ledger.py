@@ -14,6 +14,7 @@ LINES = {  # as in the captures, for the mnemonic "all all .."; the same as a Tr
 }
 SIGN, OPEN = ("PGP Agent", "Sign?"), ("Open app", "SSH/PGP Agent")
 IN_TIME = 20
+UID = "Ann <ann@example.org>"
 
 
 class Case(unittest.TestCase):
@@ -192,6 +193,66 @@ class Ssh(Case):
         self.assertEqual(self.listed(), [LINES[P256]])
         (self.bench.home / "sig").write_text(self.bench.run("ssh-keygen", "-Y", "sign", "-n", "file", "-f", self.pub(LINES[P256]),
                                                             input="text").stdout)
+
+
+class Gpg(Case):
+    """A gpg:// identity whose keys were read from a Trezor of the same seed."""
+
+    def gpg(self, *args, check=True, **kw):
+        return self.bench.run("gpg", "--no-autostart", "--batch", "--status-fd=2", *args, check=check, **kw)
+
+    def begin_gpg(self, curve):
+        b = self.bench
+        b.gnupg.mkdir(mode=0o700)
+        b.policy("")
+        trezor, self.ledger = Trezor(b), Ledger(b)
+        trezor.do("buttons yes")
+        self.pinentry = ScriptedPinentry(b, f"Emulator trezor {trezor.address}\nEmulator ledger {self.ledger.address}\n"
+                                         f'Identity "gpg://{UID}" {curve}\nGpgSocket {b.gnupg}/S.gpg-agent\n')
+        self.agent = Agent(b)
+        self.agent.wait_token("trezor")
+        self.fpr = next(k["openpgp_fingerprint"] for k in self.agent.keys() if "sign" in k["uses"])
+        self.gpg("--import", input=self.agent.latchkey("keys", "--openpgp", UID).stdout)
+        self.gpg("--import-ownertrust", input=f"{self.fpr}:6:\n")
+        self.agent.stop()
+        trezor.stop()
+        self.agent = Agent(b)
+        self.ready()
+        (b.home / "text").write_text("for the wallet's eyes\n")
+
+    def detach(self, digest, **kw):
+        b = self.bench
+        p = self.gpg("--digest-algo", digest, "--detach-sign", "-u", self.fpr, "-o", b.home / f"{digest}.sig", b.home / "text", **kw)
+        if p.returncode == 0:
+            self.assertIn("GOODSIG", self.gpg("--verify", b.home / f"{digest}.sig", b.home / "text").stderr)
+        return p
+
+    def test_p256(self):
+        self.begin_gpg("nist256p1")
+        self.ledger.do("person yes")
+        for digest in ("SHA256", "SHA512", "SHA384"):
+            self.detach(digest)
+            self.assertEqual((self.agent.last()["use"], self.agent.last()["presence"]), ("openpgp-sign", "touch"))
+        b = self.bench
+        self.gpg("--trust-model=always", "--encrypt", "-r", self.fpr, "-o", b.home / "box", b.home / "text")
+        self.assertEqual(self.gpg("--decrypt", b.home / "box").stdout, "for the wallet's eyes\n")
+        self.assertEqual(self.agent.last()["use"], "decrypt")
+        b.run("git", "init", "-q", "repo")
+        git = ("git", "-C", "repo", "-c", f"user.signingkey={self.fpr}")
+        b.run(*git, "commit", "-q", "--allow-empty", "-S", "-m", "from a wallet")
+        self.assertIn("Good signature", b.run(*git, "verify-commit", "HEAD").stderr)
+
+    def test_ed25519(self):
+        self.begin_gpg("ed25519")
+        self.ledger.do("person yes")
+        self.detach("SHA256")
+        before = self.ledger.state()["prompts"]
+        self.assertNotEqual(self.detach("SHA512", check=False).returncode, 0)
+        self.assertIn("SHA-256", self.refused("digests of 256 bits only")["reason"])
+        self.gpg("--trust-model=always", "--encrypt", "-r", self.fpr, "-o", self.bench.home / "box", self.bench.home / "text")
+        self.assertNotEqual(self.gpg("--decrypt", self.bench.home / "box", check=False).returncode, 0)
+        self.assertIn("nist256p1", self.refused("Curve25519")["reason"])
+        self.assertEqual(self.ledger.state()["prompts"], before)
 
 
 class InTheWay(Case):
