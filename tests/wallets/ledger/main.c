@@ -182,13 +182,12 @@ int main(int argc, char **argv)
     gcry_check_version(NULL);
     gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
     gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
-    for (int i = 1; i < argc && good; i++) {
+    for (int i = 1; i < argc && good; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
 
-        good = value != NULL;
-        if (!good)
-            break;
-        if (strcmp(argv[i], "--tcp") == 0)
+        if (value == NULL)
+            good = false;
+        else if (strcmp(argv[i], "--tcp") == 0)
             listeners[0] = listen_tcp(atoi(value));
         else if (strcmp(argv[i], "--frames") == 0)
             listeners[1] = listen_unix(value);
@@ -205,7 +204,6 @@ int main(int argc, char **argv)
                 sscanf(value, "%u.%u.%u", &dev.version[0], &dev.version[1], &dev.version[2]) == 3;
         else
             good = false;
-        i++;
     }
     if (!good || control_path == NULL || !slip10_seed(mnemonic, passphrase, dev.seed)) {
         fprintf(stderr,
