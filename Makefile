@@ -192,6 +192,11 @@ $(BUILD)/testsk.so: tests/middleware/testsk.c
 	@mkdir -p $(dir $@)
 	$(call say,LINK)$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared -o $@ $< $(call pkg_libs,libcrypto)
 
+# Loaded before libpcsclite: a reader that takes the PIN itself, which virtual readers cannot.
+$(BUILD)/testpinpad.so: tests/middleware/testpinpad.c
+	@mkdir -p $(dir $@)
+	$(call say,LINK)$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared $(call pkg_cflags,libpcsclite) -o $@ $<
+
 bench_bins := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(src_bench))
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(lib_proto)
 	@mkdir -p $(dir $@)
@@ -205,7 +210,7 @@ $(BUILD)/clients/%: $(BUILD)/obj/tests/clients/%.o
 
 .PHONY: testprograms all-unit check check-unit check-scenarios
 all-unit: $(unit_bins)
-testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testledger $(BUILD)/testsk.so $(bench_bins) $(client_bins) $(fake_pkcs11)
+testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testledger $(BUILD)/testsk.so $(BUILD)/testpinpad.so $(bench_bins) $(client_bins) $(fake_pkcs11)
 
 check:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for check
@@ -216,7 +221,7 @@ check:
 check-unit: $(unit_bins)
 	@BUILD='$(BUILD)' sh tests/run-unit $(unit_bins)
 
-check-scenarios: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testledger $(BUILD)/testsk.so $(client_bins) $(fake_pkcs11)
+check-scenarios: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testledger $(BUILD)/testsk.so $(BUILD)/testpinpad.so $(client_bins) $(fake_pkcs11)
 	@BUILD='$(abspath $(BUILD))' tests/run-scenarios $(SCENARIOS)
 
 # OpenSSH's own tests of agents, with ours in their place (Debian's package openssh-tests).

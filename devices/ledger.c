@@ -129,6 +129,8 @@ static gpg_error_t public_key(void *state, const struct wallet_identity *id, boo
         err = ledger_read_public_key(buf_rd(&data), id->ed25519, ecdh, out);
     if (err == 0)
         op->touched = true;
+    else
+        ledger_say(op, err);
     buf_free(&path);
     buf_free(&data);
     return err;
@@ -331,6 +333,7 @@ static gpg_error_t sign(void *state, const struct wallet_identity *id, const str
         wallet_say(op, "the Ledger signed with another key: it has another seed or passphrase than "
                        "the one that the "
                        "identity was added with");
+    ledger_say(op, err);
     if (err == 0) {
         *sig = made;
         made = NULL;
@@ -367,6 +370,7 @@ static gpg_error_t ecdh(void *state, const struct wallet_identity *id, const str
         err = ledger_command(state, &c, op, &answer);
     if (err == 0 && (answer.len != POINT || answer.data[0] != 4))
         err = gpg_error(GPG_ERR_INV_RESPONSE);
+    ledger_say(op, err);
     if (err == 0) {
         op->touched = true;
         buf_put_rd(shared, buf_rd(&answer));

@@ -69,7 +69,7 @@ static void touch(struct driver_op *op, bool waiting)
         op->io->touch(op->io->arg, waiting);
 }
 
-static void say_gone(struct driver_op *op, gpg_error_t err)
+void ledger_say(struct driver_op *op, gpg_error_t err)
 {
     switch (gpg_err_code(err)) {
     case GPG_ERR_CARD_REMOVED:
@@ -248,7 +248,7 @@ gpg_error_t ledger_ready(struct ledger *d, struct driver_op *op)
         wallet_say(op, "%s is open on the Ledger: leave it and open " APP, d->app.name);
         err = gpg_error(GPG_ERR_WRONG_CARD);
     }
-    say_gone(op, err);
+    ledger_say(op, err);
     return gpg_err_code(err) == GPG_ERR_ENODEV ? gpg_error(GPG_ERR_CARD_REMOVED) : err;
 }
 
@@ -258,6 +258,9 @@ gpg_error_t ledger_command(struct ledger *d, const struct ledger_command *c, str
     unsigned sw = 0;
     gpg_error_t err = transmit(d, CLA_APP, c, op, data, &sw);
 
-    say_gone(op, err);
-    return err != 0 ? err : judge(sw, op);
+    ledger_say(op, err);
+    if (err == 0)
+        err = judge(sw, op);
+    /* The broker would take it for the agent's own lock. */
+    return gpg_err_code(err) == GPG_ERR_LOCKED ? gpg_error(GPG_ERR_UNUSABLE_SECKEY) : err;
 }

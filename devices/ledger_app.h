@@ -20,6 +20,9 @@ gpg_error_t ledger_look(struct ledger *d, struct driver_op *op);
  * and offers to open the application, as far as the person and OP's io let it. What else is in the way is said in words. */
 gpg_error_t ledger_ready(struct ledger *d, struct driver_op *op);
 
+/* Words for what went wrong on the way: gone, silent, nonsense. */
+void ledger_say(struct driver_op *op, gpg_error_t err);
+
 struct ledger_command {
     uint8_t ins, p1, p2;
     struct rd data; /* at most 255 octets */

@@ -53,7 +53,10 @@ static gpg_error_t open_card(const char *reader, void **state)
         gpgrt_free(o);
         return err;
     }
-    o->card = (struct card){.transport = &pcsc_transport, .handle = p, .t0 = pcsc_is_t0(p)};
+    o->card = (struct card){.transport = &pcsc_transport,
+                            .handle = p,
+                            .t0 = pcsc_is_t0(p),
+                            .asks_pin = pcsc_asks_pin(p)};
     o->contactless = pcsc_is_contactless(p);
     if (!o->contactless)
         apdu_note_capabilities(&o->card, apdu_historical(pcsc_atr(p)));
@@ -261,6 +264,23 @@ static gpg_error_t run_command(struct work *w, unsigned *sw)
     return err;
 }
 
+/* The same for a device that asks the person itself. */
+static gpg_error_t prepare_on_device(struct work *w, bool fresh_select)
+{
+    struct openpgp *o = w->o;
+    gpg_error_t err = !o->selected || fresh_select ? openpgp_reselect(o) : 0;
+    bool serves = *openpgp_verified(o, w->ref) &&
+                  (w->op->pin_device || openpgp_device_pin_serves(o, w->ref, w->op->pin_age));
+
+    if (err != 0)
+        return err;
+    if (!serves)
+        return openpgp_verify_on_device(o, w->op, w->ref);
+    if (!w->op->pin_device)
+        w->op->pin_cached = true;
+    return 0;
+}
+
 /* Brings the card to the state in which W's command can run, inside the open transaction. *NEED_PIN: it takes a PIN that is
  * not there. */
 static gpg_error_t prepare(struct work *w, bool fresh_select, bool *need_pin)
@@ -272,6 +292,8 @@ static gpg_error_t prepare(struct work *w, bool fresh_select, bool *need_pin)
     gpg_error_t err = 0;
 
     *need_pin = false;
+    if (openpgp_asks_itself(o))
+        return prepare_on_device(w, fresh_select);
     if (must_verify && !openpgp_pin_serves(o, w->ref, w->op->pin_age) &&
         !(w->op->pin_typed && o->user.pin.len > 0)) {
         *need_pin = true;
@@ -390,7 +412,7 @@ static gpg_error_t perform(struct work *w)
                 break;
             }
             leave(w, err);
-            if (gpg_err_code(err) != GPG_ERR_BAD_PIN || o->user.good)
+            if (gpg_err_code(err) != GPG_ERR_BAD_PIN || o->user.good || openpgp_asks_itself(o))
                 return err;
             /* The PIN that was sent is forgotten: the person may type another one. */
             wrong = true;
