@@ -87,6 +87,7 @@ src_devices  := $(filter-out devices/main.c,$(wildcard devices/*.c)) $(patsubst 
 src_card     := $(wildcard tests/card/*.c)
 src_pkcs11   := $(wildcard tests/pkcs11/*.c)
 src_fido     := $(wildcard tests/fido/*.c)
+src_ledger   := $(wildcard tests/wallets/ledger/*.c) tests/wallets/slip10.c
 src_bench    := $(wildcard tests/bench/*.c)
 src_clients  := $(wildcard tests/clients/*.c)
 
@@ -183,10 +184,19 @@ $(BUILD)/unit/test_devices_pkcs11: | $(fake_pkcs11)
 $(BUILD)/testfido: $(call obj,$(src_fido)) $(lib_proto)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
+$(BUILD)/testledger: $(call obj,$(src_ledger)) $(lib_proto)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+$(BUILD)/unit/test_devices_ledger: | $(BUILD)/testledger
+
 # ssh-keygen loads it too, so it goes without sanitizers.
 $(BUILD)/testsk.so: tests/middleware/testsk.c
 	@mkdir -p $(dir $@)
 	$(call say,LINK)$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared -o $@ $< $(call pkg_libs,libcrypto)
+
+# Loaded before libpcsclite: a reader that takes the PIN itself, which virtual readers cannot.
+$(BUILD)/testpinpad.so: tests/middleware/testpinpad.c
+	@mkdir -p $(dir $@)
+	$(call say,LINK)$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared $(call pkg_cflags,libpcsclite) -o $@ $<
 
 bench_bins := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(src_bench))
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(lib_proto)
@@ -201,7 +211,7 @@ $(BUILD)/clients/%: $(BUILD)/obj/tests/clients/%.o
 
 .PHONY: testprograms all-unit check check-unit check-scenarios
 all-unit: $(unit_bins)
-testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(bench_bins) $(client_bins) $(fake_pkcs11)
+testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testledger $(BUILD)/testsk.so $(BUILD)/testpinpad.so $(bench_bins) $(client_bins) $(fake_pkcs11)
 
 check:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for check
@@ -212,7 +222,7 @@ check:
 check-unit: $(unit_bins)
 	@BUILD='$(BUILD)' sh tests/run-unit $(unit_bins)
 
-check-scenarios: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(client_bins) $(fake_pkcs11)
+check-scenarios: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testledger $(BUILD)/testsk.so $(BUILD)/testpinpad.so $(client_bins) $(fake_pkcs11)
 	@BUILD='$(abspath $(BUILD))' tests/run-scenarios $(SCENARIOS)
 
 # OpenSSH's own tests of agents, with ours in their place (Debian's package openssh-tests).

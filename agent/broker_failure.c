@@ -111,6 +111,8 @@ const char *run_explain(const struct run *r, gpg_error_t err)
         return "wrong PIN";
     case GPG_ERR_PIN_BLOCKED:
         return "the PIN is blocked: unblock it with the reset code or the admin PIN";
+    case GPG_ERR_NOT_CONFIRMED:
+        return "refused on the token";
     case GPG_ERR_CARD_REMOVED:
     case GPG_ERR_CARD_NOT_PRESENT:
         return "the token was taken away";

@@ -107,6 +107,7 @@ static json_t *token_json(const struct hotplug_entry *e, const struct keyring_sn
     json_object_set_new(j, "label", text_or_null(i != NULL ? i->label : NULL));
     json_object_set_new(j, "version", text_or_null(i != NULL ? i->version : NULL));
     json_object_set_new(j, "reader", text_or_null(i != NULL ? i->reader : NULL));
+    json_object_set_new(j, "hint", text_or_null(i != NULL ? i->hint : NULL));
     json_object_set_new(j, "applications", applications_json(i != NULL ? i->apps : NULL));
     json_object_set_new(j, "contactless", json_boolean(i != NULL && i->contactless));
     for (size_t k = 0; i != NULL && k < 3; k++)

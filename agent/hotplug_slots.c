@@ -17,6 +17,8 @@
 #define STEADY_MS       10000 /* ready that long: what comes next is a new trouble */
 #define MAX_PAST        32u
 #define SAME_PULL_MS    2000 /* within that the interfaces of one stick go */
+#define HINT_MS         5000 /* how often a token that waits for its person is looked at */
+#define AWAY_MS         5000 /* for a Ledger to come back with another application */
 #define REST_MS         2000 /* idle that long: the keys that ssh does not need are read */
 
 static struct slot *find_reader(struct hotplug *h, const char *reader)
@@ -25,6 +27,16 @@ static struct slot *find_reader(struct hotplug *h, const char *reader)
 
     TAILQ_FOREACH(s, &h->slots, link)
     if (strcmp(s->reader, reader) == 0)
+        return s;
+    return NULL;
+}
+
+static struct slot *find_port(struct hotplug *h, const char *port)
+{
+    struct slot *s;
+
+    TAILQ_FOREACH(s, &h->slots, link)
+    if (port != NULL && s->port != NULL && strcmp(s->port, port) == 0)
         return s;
     return NULL;
 }
@@ -78,7 +90,7 @@ static void slot_start(struct hotplug *h, struct slot *s)
     struct token *t = NULL;
     gpg_error_t err;
 
-    s->restart_at_ms = s->rest_at_ms = INT64_MAX;
+    s->restart_at_ms = s->rest_at_ms = s->hint_at_ms = INT64_MAX;
     s->reading_rest = s->proved = false;
     err = token_start(&spec, on_eof, h, &t);
     if (err == 0) {
@@ -159,6 +171,7 @@ static void slot_free(struct slot *s)
 {
     gpgrt_free(s->reader);
     gpgrt_free(s->problem);
+    gpgrt_free(s->port);
     gpgrt_free(s->name);
     gpgrt_free(s);
 }
@@ -267,7 +280,7 @@ static void slot_lost(struct hotplug *h, struct slot *s)
         s->failures = 0;
     pthread_mutex_lock(&h->mutex);
     s->state = SLOT_LOST;
-    s->rest_at_ms = INT64_MAX;
+    s->rest_at_ms = s->hint_at_ms = INT64_MAX;
     s->reading_rest = false;
     hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
@@ -294,6 +307,7 @@ void slots_card_in(struct hotplug *h, const struct watch_line *w)
         return;
     }
     s->kind = "pcsc";
+    s->away_until_ms = INT64_MAX;
     s->contactless = w->contactless;
     s->bus = w->bus;
     s->dev = w->dev;
@@ -305,21 +319,49 @@ void slots_card_in(struct hotplug *h, const struct watch_line *w)
     slot_start(h, s);
 }
 
-void slots_wallet_in(struct hotplug *h, const char *kind, const char *address, int bus, int dev)
+/* It is back. A process that has nothing to do starts anew on it; one that is at work looks for it itself. */
+static void come_back(struct hotplug *h, struct slot *s, const char *address, int bus, int dev)
 {
-    struct slot *s = find_reader(h, address);
+    bool same = s->away_until_ms == INT64_MAX && strcmp(s->reader, address) == 0;
+    char *copy = same ? NULL : gpgrt_strdup(address);
 
-    if (s != NULL)
+    if (copy == NULL)
+        return;
+    pthread_mutex_lock(&h->mutex);
+    gpgrt_free(s->reader);
+    s->reader = copy;
+    s->bus = bus;
+    s->dev = dev;
+    s->away_until_ms = INT64_MAX;
+    pthread_mutex_unlock(&h->mutex);
+    if (s->token != NULL && token_load(s->token, NULL, NULL) > 0)
+        return;
+    slot_drop_token(h, s);
+    slot_start(h, s);
+}
+
+void slots_wallet_in(struct hotplug *h, const char *kind, const char *address, int bus, int dev,
+                     const char *port)
+{
+    struct slot *s = find_port(h, port);
+
+    if (s != NULL) {
+        come_back(h, s, address, bus, dev);
+        return;
+    }
+    if (find_reader(h, address) != NULL)
         return;
     s = gpgrt_calloc(1, sizeof *s);
     if (s == NULL)
         return;
     s->reader = gpgrt_strdup(address);
-    if (s->reader == NULL) {
-        gpgrt_free(s);
+    s->port = port != NULL ? gpgrt_strdup(port) : NULL;
+    if (s->reader == NULL || (s->port == NULL) != (port == NULL)) {
+        slot_free(s);
         return;
     }
     s->kind = kind;
+    s->away_until_ms = INT64_MAX;
     s->bus = bus;
     s->dev = dev;
     s->events = -1;
@@ -369,7 +411,11 @@ void slots_usb_removed(struct hotplug *h, int bus, int dev)
 
     for (s = TAILQ_FIRST(&h->slots); s != NULL; s = next) {
         next = TAILQ_NEXT(s, link);
-        if (s->bus == bus && s->dev == dev)
+        if (s->bus != bus || s->dev != dev)
+            continue;
+        if (s->port != NULL)
+            s->away_until_ms = monotonic_ms() + AWAY_MS;
+        else
             slot_end(h, s, true);
     }
     past_removed(h, bus, dev);
@@ -413,6 +459,7 @@ static void slot_ready(struct hotplug *h, struct slot *s, const struct token_inf
     if (!was_ready)
         s->ready_since_ms = monotonic_ms();
     s->rest_at_ms = info->more ? monotonic_ms() + REST_MS : INT64_MAX;
+    s->hint_at_ms = info->hint != NULL ? monotonic_ms() + HINT_MS : INT64_MAX;
     s->reading_rest = false;
     s->contactless |= info->contactless;
     if (info->bus >= 0 && info->dev >= 0) {
@@ -452,6 +499,7 @@ static void read_rest(struct hotplug *h, struct slot *s)
     pthread_mutex_lock(&h->mutex);
     s->reading_rest = idle;
     s->rest_at_ms = idle ? INT64_MAX : monotonic_ms() + REST_MS;
+    s->hint_at_ms = INT64_MAX;
     pthread_mutex_unlock(&h->mutex);
     if (idle && start_learning(h, s, LEARN_ALL) != 0)
         rest_failed(h, s, gpg_error(GPG_ERR_ENOMEM));
@@ -549,24 +597,29 @@ void slots_eof(struct hotplug *h, struct token *t)
 int64_t slots_restart_due(struct hotplug *h)
 {
     int64_t now = monotonic_ms(), next = INT64_MAX;
-    struct slot *s;
+    struct slot *s, *after;
     bool all;
 
     pthread_mutex_lock(&h->mutex);
     all = h->want_rest;
     h->want_rest = false;
     pthread_mutex_unlock(&h->mutex);
-    TAILQ_FOREACH(s, &h->slots, link)
-    {
-        if (s->restart_at_ms <= now)
+    for (s = TAILQ_FIRST(&h->slots); s != NULL; s = after) {
+        after = TAILQ_NEXT(s, link);
+        if (s->away_until_ms <= now)
+            slot_end(h, s, true);
+        else if (s->restart_at_ms <= now)
             slot_start(h, s);
-        else if (s->rest_at_ms <= now || (all && s->rest_at_ms != INT64_MAX))
+        else if (s->rest_at_ms <= now || s->hint_at_ms <= now ||
+                 (all && s->rest_at_ms != INT64_MAX))
             read_rest(h, s);
     }
     TAILQ_FOREACH(s, &h->slots, link)
     {
         next = s->restart_at_ms < next ? s->restart_at_ms : next;
         next = s->rest_at_ms < next ? s->rest_at_ms : next;
+        next = s->hint_at_ms < next ? s->hint_at_ms : next;
+        next = s->away_until_ms < next ? s->away_until_ms : next;
     }
     return next == INT64_MAX ? -1 : next > now ? next - now : 0;
 }

@@ -32,6 +32,9 @@ struct slot {
     bool usable;         /* was READY since the card came */
     bool contactless;
     int bus, dev;
+    char *
+        port; /* of a device that comes back as another one when its application changes; else NULL */
+    int64_t away_until_ms; /* it left; when that was for good. INT64_MAX: it is there */
     long events;
     int64_t restart_at_ms; /* INT64_MAX: not */
     unsigned failures;
@@ -39,6 +42,8 @@ struct slot {
     /* READY with keys of other families than ssh still unread: when to read them, INT64_MAX: not */
     int64_t rest_at_ms;
     bool reading_rest;
+    int64_t
+        hint_at_ms; /* READY with something for the person to do first: when to see whether it is done */
     bool proved; /* this process has shown a proof: what it lists, it may unlock with */
 };
 
@@ -148,8 +153,9 @@ struct provider *provider_of(struct hotplug *h, const struct token *t);
 
 /* --- hotplug_slots.c: all from the loop, without the mutex */
 void slots_card_in(struct hotplug *h, const struct watch_line *w);
-/* A wallet of KIND came, or is there: nothing when it is known already. BUS, DEV: -1 when not known. */
-void slots_wallet_in(struct hotplug *h, const char *kind, const char *address, int bus, int dev);
+/* KIND's constant. PORT: where it hangs, if it comes back there as another device whenever its application changes; else NULL. */
+void slots_wallet_in(struct hotplug *h, const char *kind, const char *address, int bus, int dev,
+                     const char *port);
 /* The card left the reader: pulled, or lost when it never touched it. */
 void slots_card_out(struct hotplug *h, const char *reader);
 /* The reader left. */

@@ -7,15 +7,17 @@
 #include <string.h>
 #include <strings.h>
 
-/* PRODUCT -1: any. HID: over the hidraw node of its first interface; else over USB itself. */
+/* PRODUCT -1: any. HID: over the hidraw node of its first interface; else over USB itself. CHANGES: comes back
+ * as another device when an application is opened or left on it. */
 static const struct model {
     const char *kind;
     int vendor, product;
-    bool hid;
+    bool hid, changes;
 } models[] = {
-    {"trezor", 0x1209, 0x53c1, false}, /* firmware */
-    {"trezor", 0x1209, 0x53c0, false}, /* bootloader, which is told */
-    {"trezor", 0x534c, 0x0001, true},  /* Trezor One, firmware before 1.7 */
+    {"trezor", 0x1209, 0x53c1, false, false}, /* firmware */
+    {"trezor", 0x1209, 0x53c0, false, false}, /* bootloader, which is told */
+    {"trezor", 0x534c, 0x0001, true, false},  /* Trezor One, firmware before 1.7 */
+    {"ledger", 0x2c97, -1, true, true},
 };
 
 static int attribute(struct udev_device *d, const char *name, int base)
@@ -43,7 +45,8 @@ static void take(struct hotplug *h, const struct model *m, const char *address,
 {
     if (m != NULL)
         slots_wallet_in(h, m->kind, address, attribute(usb, "busnum", 10),
-                        attribute(usb, "devnum", 10));
+                        attribute(usb, "devnum", 10),
+                        m->changes ? udev_device_get_syspath(usb) : NULL);
 }
 
 /* D came, or was there: a usb_device or a hidraw node. */
@@ -98,7 +101,7 @@ void wallets_start(struct hotplug *h)
 
     for (size_t i = 0; i < s->nemulators; i++)
         if (wallets_are_of(s->emulators[i].first))
-            slots_wallet_in(h, s->emulators[i].first, s->emulators[i].second, -1, -1);
+            slots_wallet_in(h, s->emulators[i].first, s->emulators[i].second, -1, -1, NULL);
     if (h->udev == NULL)
         return;
     scan(h, "usb");

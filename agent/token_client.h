@@ -28,6 +28,7 @@ struct token_info {
     int tries[3];     /* PW1, RC, PW3; -1 unknown */
     long counter;     /* signature counter, -1 unknown */
     char *problem;    /* why it cannot be used as it is, for people; NULL: it can */
+    char *hint;       /* what the person has to do before it can be, or NULL */
     long unread;      /* identities of a wallet whose keys are not known yet */
     bool more;        /* keys of other families than ssh were left out (LEARN_SSH) */
     char **key_lines; /* the KEY status lines, NULL-ended (parsed by keyring.c) */

@@ -136,6 +136,7 @@ void token_info_clear(struct token_info *i)
     gpgrt_free(i->apps);
     gpgrt_free(i->reader);
     gpgrt_free(i->problem);
+    gpgrt_free(i->hint);
     for (size_t n = 0; i->key_lines != NULL && i->key_lines[n] != NULL; n++)
         gpgrt_free(i->key_lines[n]);
     gpgrt_free(i->key_lines);
@@ -156,6 +157,7 @@ gpg_error_t token_line_parse(const char *line, struct token_info *out)
         (err = get_text(line, "apps", &i.apps)) != 0 ||
         (err = get_text(line, "reader", &i.reader)) != 0 ||
         (err = get_text(line, "problem", &i.problem)) != 0 ||
+        (err = get_text(line, "hint", &i.hint)) != 0 ||
         (err = get_int(line, "unread", 0, 0, 100000, &i.unread)) != 0 ||
         (err = get_bus(line, &i.bus, &i.dev)) != 0 ||
         (err = get_flag(line, "contactless", &i.contactless)) != 0 ||

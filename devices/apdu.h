@@ -21,12 +21,16 @@ struct card_transport {
     gpg_error_t (*transmit)(void *handle, struct rd command, struct buf *response);
     /* Ends it; RESET: with a card reset. */
     void (*end)(void *handle, bool reset);
+    /* Optional, where ASKS_PIN: VERIFY of REF by a PIN that the person gives to reader or card itself (PC/SC part 10, 2.5.2).
+     * Takes as long as the person; appends the status word. */
+    gpg_error_t (*verify)(void *handle, uint8_t ref, struct buf *response);
 };
 
 struct card {
     const struct card_transport *transport;
     void *handle;
     bool t0;       /* protocol T=0: no Le behind data */
+    bool asks_pin; /* reader or card can take a PIN from the person */
     bool chaining; /* what the card announces in its historical bytes */
     bool extended;
     size_t max_cmd; /* extended: largest command APDU, 0 not told */

@@ -83,7 +83,7 @@ struct driver {
 /* NULL-ended table of all drivers: main.c. */
 extern const struct driver *const drivers[];
 extern const struct driver driver_software, driver_pcsc, driver_pkcs11, driver_fido, driver_sk,
-    driver_gpg, driver_trezor;
+    driver_gpg, driver_trezor, driver_ledger;
 
 /* Appends the fields of a KEY line that follow from the key itself: id=, pub=, sk=, and what CAPS ("s", "e", "a") and
  * FAMILY say. */

@@ -23,9 +23,9 @@
 /* Some hundreds of software keys; beyond that libgcrypt goes on in memory that is not locked. */
 #define SECURE_MEMORY 1048576
 
-const struct driver *const drivers[] = {&driver_software, &driver_pcsc, &driver_pkcs11,
-                                        &driver_fido,     &driver_sk,   &driver_gpg,
-                                        &driver_trezor,   NULL};
+const struct driver *const drivers[] = {&driver_software, &driver_pcsc,   &driver_pkcs11,
+                                        &driver_fido,     &driver_sk,     &driver_gpg,
+                                        &driver_trezor,   &driver_ledger, NULL};
 
 static void usage(FILE *f)
 {

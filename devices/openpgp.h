@@ -65,11 +65,13 @@ struct openpgp {
     long counter;
     struct slot slots[NSLOTS];
     struct kdf kdf;
+    bool hist_listed; /* 6E has the historical bytes */
     bool no_unverify; /* VERIFY with P1=FF is refused: a reset does it */
     /* state of the card as far as nobody interfered */
     bool doubted; /* somebody reset it: is it still the same card? */
     bool selected;
-    bool verified[3]; /* PW1 as 81, as 82; PW3 */
+    bool verified[3];       /* PW1 as 81, as 82; PW3 */
+    int64_t verified_ms[3]; /* on the device itself: when */
     struct held_pin user, admin;
     int64_t touched_ms;
 };
@@ -136,6 +138,12 @@ gpg_error_t openpgp_get_data(struct openpgp *o, unsigned tag, struct buf *out);
 
 /* openpgp_pin.c. REF: PW1_SIGN, PW1_OTHER or PW3_ADMIN. A transaction is open. Sends the held PIN once. */
 gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref);
+/* Does the device take its PINs from the person, so that none is asked for here? */
+bool openpgp_asks_itself(const struct openpgp *o);
+/* Is what it asked for last, for REF, younger than PIN_AGE wants, and still in force? */
+bool openpgp_device_pin_serves(const struct openpgp *o, uint8_t ref, long pin_age);
+/* Has it ask now, once: within the transaction, there is no other way. GPG_ERR_NOT_CONFIRMED, GPG_ERR_TIMEOUT, GPG_ERR_BAD_PIN. */
+gpg_error_t openpgp_verify_on_device(struct openpgp *o, struct driver_op *op, uint8_t ref);
 /* Gets a PIN from the person (no transaction open) and holds it, as not yet proven. */
 gpg_error_t openpgp_ask_pin(struct openpgp *o, struct driver_op *op, uint8_t ref, bool wrong);
 /* May the PIN that is held for REF serve a request for PIN_AGE? */

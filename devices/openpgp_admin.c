@@ -73,6 +73,10 @@ static gpg_error_t in_transaction(struct admin *a, bool *wants_pin)
     gpg_error_t err = a->ref != 0 ? openpgp_reselect(a->o) : openpgp_enter(a->o);
 
     *wants_pin = false;
+    if (err == 0 && a->ref != 0 && openpgp_asks_itself(a->o)) {
+        err = openpgp_verify_on_device(a->o, a->op, a->ref);
+        return err == 0 && a->run != NULL ? a->run(a) : err;
+    }
     if (err == 0 && a->ref != 0 && !has_pin(a)) {
         *wants_pin = true;
         return openpgp_read_tries(a->o);
@@ -148,7 +152,7 @@ gpg_error_t admin_run(struct admin *a)
             nanosleep(&moment, NULL);
             err = 0;
         } else if (gpg_err_code(err) == GPG_ERR_BAD_PIN && a->ref != 0 && !a->changed &&
-                   openpgp_held(o, a->ref)->pin.len == 0) {
+                   !openpgp_asks_itself(o) && openpgp_held(o, a->ref)->pin.len == 0) {
             /* The PIN that was sent is forgotten: the person may type another one. */
             wrong = true;
             a->op->pin_typed = a->op->pin_cached = false;

@@ -247,6 +247,23 @@ static gpg_error_t run_command(struct work *w, unsigned *sw)
     return err;
 }
 
+/* The same for a device that asks the person itself. */
+static gpg_error_t prepare_on_device(struct work *w, bool fresh_select)
+{
+    struct openpgp *o = w->o;
+    gpg_error_t err = !o->selected || fresh_select ? openpgp_reselect(o) : 0;
+    bool serves = *openpgp_verified(o, w->ref) &&
+                  (w->op->pin_device || openpgp_device_pin_serves(o, w->ref, w->op->pin_age));
+
+    if (err != 0)
+        return err;
+    if (!serves)
+        return openpgp_verify_on_device(o, w->op, w->ref);
+    if (!w->op->pin_device)
+        w->op->pin_cached = true;
+    return 0;
+}
+
 /* Brings the card to the state in which W's command can run, inside the open transaction. *NEED_PIN: it takes a PIN that is
  * not there. */
 static gpg_error_t prepare(struct work *w, bool fresh_select, bool *need_pin)
@@ -258,6 +275,8 @@ static gpg_error_t prepare(struct work *w, bool fresh_select, bool *need_pin)
     gpg_error_t err = 0;
 
     *need_pin = false;
+    if (openpgp_asks_itself(o))
+        return prepare_on_device(w, fresh_select);
     if (must_verify && !openpgp_pin_serves(o, w->ref, w->op->pin_age) &&
         !(w->op->pin_typed && o->user.pin.len > 0)) {
         *need_pin = true;
@@ -355,7 +374,9 @@ static gpg_error_t ask_pin(void *work, bool wrong)
 
 static bool pin_refused(void *work, gpg_error_t err)
 {
-    return gpg_err_code(err) == GPG_ERR_BAD_PIN && !((struct work *)work)->o->user.good;
+    const struct openpgp *o = ((struct work *)work)->o;
+
+    return gpg_err_code(err) == GPG_ERR_BAD_PIN && !o->user.good && !openpgp_asks_itself(o);
 }
 
 static gpg_error_t perform(struct work *w)

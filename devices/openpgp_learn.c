@@ -182,7 +182,8 @@ static void parse_capabilities(struct openpgp *o, struct rd r)
     if (rd_tlv_find(r, 0xc0, &caps) == 0 && caps.n > 0)
         parse_abilities(o, caps);
     o->can.button = rd_tlv_find(r, 0x7f74, &value) == 0;
-    if (rd_tlv_find(r, 0x5f52, &hist) == 0) {
+    o->hist_listed = rd_tlv_find(r, 0x5f52, &hist) == 0;
+    if (o->hist_listed) {
         apdu_note_capabilities(&o->card, hist);
         /* ISO 7816-4 8.1.1.3: life cycle, then a status word, in the last three octets */
         if (hist.n >= 4 && hist.p[0] == 0)
@@ -348,12 +349,31 @@ gpg_error_t openpgp_read_keys(struct openpgp *o, bool ssh_only)
     return err;
 }
 
+/* Where neither the ATR nor 6E has them. */
+static gpg_error_t read_historical(struct openpgp *o)
+{
+    struct buf hist = BUF_INIT;
+    gpg_error_t err;
+
+    if (o->hist_listed || apdu_historical(o->atr).n > 0)
+        return 0;
+    err = openpgp_get_data(o, 0x5f52, &hist);
+    if (err == 0)
+        apdu_note_capabilities(&o->card, buf_rd(&hist));
+    if (gpg_err_code(err) == GPG_ERR_NO_OBJ)
+        err = 0;
+    buf_free(&hist);
+    return err;
+}
+
 gpg_error_t openpgp_learn(struct openpgp *o, bool ssh_only)
 {
     gpg_error_t err = openpgp_select(o);
 
     if (err == 0)
         err = openpgp_read_6e(o, NULL);
+    if (err == 0)
+        err = read_historical(o);
     if (err != 0)
         return err;
     o->doubted = false;

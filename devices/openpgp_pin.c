@@ -259,6 +259,61 @@ gpg_error_t openpgp_verify_held(struct openpgp *o, uint8_t ref)
     return 0;
 }
 
+/* --- PINs that the device asks for -------------------------------------------------------------------------------------------- */
+
+bool openpgp_asks_itself(const struct openpgp *o)
+{
+    return o->card.asks_pin && o->card.transport->verify != NULL &&
+           profile_has(o->profile, PIN_ON_DEVICE);
+}
+
+bool openpgp_device_pin_serves(const struct openpgp *o, uint8_t ref, long pin_age)
+{
+    unsigned i = ref - PW1_SIGN;
+
+    if (!o->verified[i] || pin_age == 0)
+        return false;
+    return pin_age < 0 || card_now_ms() - o->verified_ms[i] <= (int64_t)pin_age * 1000;
+}
+
+/* Status words of PC/SC part 10, 2.5.2, besides the card's own. */
+static gpg_error_t device_refused(struct openpgp *o, uint8_t ref, unsigned sw)
+{
+    switch (sw) {
+    case 0x6400:
+        return gpg_error(GPG_ERR_TIMEOUT);
+    case 0x6401:
+    case 0x6985:
+        return gpg_error(GPG_ERR_NOT_CONFIRMED);
+    default:
+        return openpgp_pin_refused(o, password_of(ref), sw);
+    }
+}
+
+gpg_error_t openpgp_verify_on_device(struct openpgp *o, struct driver_op *op, uint8_t ref)
+{
+    struct buf answer = BUF_INIT;
+    struct rd r;
+    uint16_t sw = 0;
+    gpg_error_t err;
+
+    op->io->touch(op->io->arg, true);
+    err = o->card.transport->verify(o->card.handle, ref, &answer);
+    op->io->touch(op->io->arg, false);
+    r = buf_rd(&answer);
+    if (err == 0 && (rd_u16(&r, &sw) != 0 || r.n > 0))
+        err = gpg_error(GPG_ERR_CARD);
+    buf_free(&answer);
+    if (err != 0)
+        return err;
+    *openpgp_verified(o, ref) = sw == 0x9000;
+    if (sw != 0x9000)
+        return device_refused(o, ref, sw);
+    o->verified_ms[ref - PW1_SIGN] = card_now_ms();
+    op->pin_device = true;
+    return 0;
+}
+
 /* On a card with several applications SELECT came before the PIN, which took theirs away from other
  * programs already. A reset, unlike SELECT, tells them so: who does not know would send his PIN to our
  * application. Readers without contacts do not all reset a card. */

@@ -1,6 +1,7 @@
 #include "devices/pcsc.h"
 
 #include <reader.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -20,6 +21,7 @@ struct pcsc_card {
     DWORD atr_len;
     bool contactless;
     int bus, dev;
+    DWORD verify_code; /* of FEATURE_VERIFY_PIN_DIRECT, 0: none */
 };
 
 gpg_error_t pcsc_error(long rc)
@@ -142,7 +144,33 @@ static void end(void *handle, bool reset)
         (void)reconnect(p);
 }
 
-const struct card_transport pcsc_transport = {.begin = begin, .transmit = transmit, .end = end};
+/* The person's PIN goes from the reader's keys to the card, and nowhere else. PC/SC part 10, 2.5.2. */
+static gpg_error_t verify(void *handle, uint8_t ref, struct buf *response)
+{
+    struct pcsc_card *p = handle;
+    const uint8_t command[] = {0x00, 0x20, 0x00, ref, 0x00};
+    const PIN_VERIFY_STRUCTURE head = {.bmFormatString = 0x82,            /* ASCII, from the left */
+                                       .bEntryValidationCondition = 0x02, /* until a key says so */
+                                       .bNumberMessage = 1,
+                                       .wLangId = 0x0409,
+                                       .ulDataLength = sizeof command};
+    uint8_t in[offsetof(PIN_VERIFY_STRUCTURE, abData) + sizeof command];
+    BYTE answer[64];
+    DWORD n = 0;
+    LONG rc;
+
+    memcpy(in, &head, offsetof(PIN_VERIFY_STRUCTURE, abData));
+    memcpy(in + offsetof(PIN_VERIFY_STRUCTURE, abData), command, sizeof command);
+    rc = SCardControl(p->card, p->verify_code, in, sizeof in, answer, sizeof answer, &n);
+    if (rc == SCARD_S_SUCCESS)
+        buf_put(response, answer, n);
+    else if (rc == SCARD_W_RESET_CARD)
+        p->was_reset = true;
+    return pcsc_error(rc);
+}
+
+const struct card_transport pcsc_transport = {
+    .begin = begin, .transmit = transmit, .end = end, .verify = verify};
 
 static gpg_error_t connect_card(struct pcsc_card *p, const char *reader)
 {
@@ -181,6 +209,23 @@ static void read_attributes(struct pcsc_card *p, const char *reader)
         pcsc_channel_address((uint32_t)channel, &p->bus, &p->dev);
 }
 
+/* PC/SC part 10, 2.2: tag, length 4, control code. */
+static void read_features(struct pcsc_card *p)
+{
+    BYTE list[256];
+    DWORD n = 0;
+    struct rd r, value;
+    uint32_t tag, code;
+
+    if (SCardControl(p->card, CM_IOCTL_GET_FEATURE_REQUEST, NULL, 0, list, sizeof list, &n) !=
+        SCARD_S_SUCCESS)
+        return;
+    r = rd_of(list, n);
+    while (rd_tlv(&r, &tag, &value) == 0)
+        if (tag == FEATURE_VERIFY_PIN_DIRECT && rd_u32(&value, &code) == 0)
+            p->verify_code = code;
+}
+
 gpg_error_t pcsc_open(const char *reader, struct pcsc_card **out)
 {
     struct pcsc_card *p = gpgrt_calloc(1, sizeof *p);
@@ -199,6 +244,7 @@ gpg_error_t pcsc_open(const char *reader, struct pcsc_card **out)
         return err;
     }
     read_attributes(p, reader);
+    read_features(p);
     *out = p;
     return 0;
 }
@@ -216,6 +262,11 @@ void pcsc_close(struct pcsc_card *p)
 bool pcsc_is_t0(const struct pcsc_card *p)
 {
     return p->protocol == SCARD_PROTOCOL_T0;
+}
+
+bool pcsc_asks_pin(const struct pcsc_card *p)
+{
+    return p->verify_code != 0;
 }
 
 struct rd pcsc_atr(const struct pcsc_card *p)

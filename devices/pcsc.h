@@ -12,6 +12,8 @@ extern const struct card_transport pcsc_transport;
 gpg_error_t pcsc_open(const char *reader, struct pcsc_card **out);
 void pcsc_close(struct pcsc_card *p);
 bool pcsc_is_t0(const struct pcsc_card *p);
+/* Can the reader, or the card in it, take a PIN from the person (FEATURE_VERIFY_PIN_DIRECT)? */
+bool pcsc_asks_pin(const struct pcsc_card *p);
 /* A view, valid as long as P; empty if it could not be had. */
 struct rd pcsc_atr(const struct pcsc_card *p);
 /* A contactless card's ATR is made up by its reader (PC/SC part 3). */

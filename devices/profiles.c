@@ -17,7 +17,8 @@ static const struct profile profiles[] = {
     {0xFFFE, "Nitrokey", "nitrokey", "Nitrokey Start", SELECT_KEEPS_PIN},
     {0xF517, "Nitrokey", "nitrokey", "Nitrokey Start", SELECT_KEEPS_PIN},
     {0xF517, NULL, "gnuk", "Gnuk", SELECT_KEEPS_PIN},
-    {0, "Ledger", "ledger", "Ledger", 0},
+    {0x2C97, NULL, "ledger", "Ledger", UIF_UNLISTED | PIN_ON_DEVICE},
+    {0, "Ledger", "ledger", "Ledger", UIF_UNLISTED | PIN_ON_DEVICE},
     {0, "VivoKey", "vivokey", "VivoKey", OTHER_APPLETS},
     {0xFFFE, "Gnuk", "gnuk", "Gnuk", SELECT_KEEPS_PIN},
     /* Gnuk's number, but anybody's by its meaning: a Java card may have it, too. */

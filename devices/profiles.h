@@ -12,6 +12,8 @@ enum profile_quirk {
     OTHER_APPLETS = 2,
     SELECT_KEEPS_PIN = 4,
     UIF_UNLISTED = 8, /* old firmware does not list UIF in 6E though it has it */
+    PIN_ON_DEVICE =
+        16, /* has a screen: what PIN or confirmation it wants, it asks for itself, where the reader can say so */
 };
 
 struct profile {

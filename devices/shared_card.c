@@ -53,5 +53,12 @@ static void end(void *handle, bool reset)
         l->changes = ++l->shared->changes;
 }
 
+static gpg_error_t verify(void *handle, uint8_t ref, struct buf *response)
+{
+    struct card_link *l = handle;
+
+    return l->shared->transport->verify(l->shared->handle, ref, response);
+}
+
 const struct card_transport card_link_transport = {
-    .begin = begin, .transmit = transmit, .end = end};
+    .begin = begin, .transmit = transmit, .end = end, .verify = verify};

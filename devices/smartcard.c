@@ -45,6 +45,7 @@ static gpg_error_t open_card(const char *reader, void **state)
     c->place.atr = pcsc_atr(c->pcsc);
     pcsc_usb_address(c->pcsc, &c->place.bus, &c->place.dev);
     card.t0 = pcsc_is_t0(c->pcsc);
+    card.asks_pin = pcsc_asks_pin(c->pcsc);
     card.handle = &c->openpgp_link;
     err = openpgp_new(&card, &c->place, &c->openpgp);
     card.handle = &c->piv_link;

@@ -65,6 +65,7 @@ static void info_clear(struct wallet_info *i)
     gpgrt_free(i->version);
     gpgrt_free(i->app);
     gpgrt_free(i->problem);
+    gpgrt_free(i->hint);
     *i = (struct wallet_info){0};
 }
 
@@ -105,6 +106,9 @@ static gpg_error_t be_usable(struct wallet *w, struct driver_op *op)
         wallet_say(op, "%s", w->info.problem);
         err = gpg_error(GPG_ERR_UNUSABLE_SECKEY);
     }
+    /* Whether it was heeded, the operation will see. */
+    gpgrt_free(w->info.hint);
+    w->info.hint = NULL;
     return err;
 }
 
@@ -213,6 +217,8 @@ static gpg_error_t put_token(const struct wallet *w, struct buf *lines)
     }
     if (w->info.problem != NULL)
         field_put(&f, "problem", w->info.problem);
+    if (w->info.hint != NULL)
+        field_put(&f, "hint", w->info.hint);
     if (unread > 0)
         field_put_int(&f, "unread", unread);
     if (w->more)
@@ -335,7 +341,7 @@ static gpg_error_t learn(void *state, bool refresh, bool ssh_only, struct buf *l
     gpg_error_t err = 0;
 
     (void)ssh_only;
-    if (w->dev == NULL || (refresh && w->info.problem != NULL))
+    if (w->dev == NULL || (refresh && (w->info.problem != NULL || w->info.hint != NULL)))
         err = open_again(w);
     if (err != 0)
         return gpg_err_code(err) == GPG_ERR_ENODEV ? gpg_error(GPG_ERR_CARD_REMOVED) : err;
@@ -601,5 +607,22 @@ const struct driver driver_trezor = {
     .sign = wallet_sign,
     .decrypt = wallet_decrypt,
     .forget = forget,
+    .verbs = verbs,
+};
+
+static gpg_error_t ledger_open(const char *arg, void **state)
+{
+    return open_wallet(&wallet_ledger, arg, state);
+}
+
+const struct driver driver_ledger = {
+    .kind = "ledger",
+    .help = "a Ledger: \"hid:NODE\", \"tcp:HOST:PORT\" (its emulator)",
+    .wants_arg = true,
+    .open = ledger_open,
+    .close = close_wallet,
+    .learn = learn,
+    .sign = wallet_sign,
+    .decrypt = wallet_decrypt,
     .verbs = verbs,
 };

@@ -8,9 +8,9 @@
 #include "proto/wallet_identity.h"
 
 /* What the device says of itself; strings are new (gpgrt_free), NULL where it does not say. PROBLEM: why it cannot be used as it
- * is, and what to do, for the person. */
+ * is, and what to do, for the person. HINT: what the person will have to do before an operation, which waits for that. */
 struct wallet_info {
-    char *model, *label, *serial, *version, *app, *problem;
+    char *model, *label, *serial, *version, *app, *problem, *hint;
 };
 
 /* Words for the person about the operation OP, which is about to fail: what is wrong with which device, and what to do. */

@@ -99,7 +99,7 @@
  *   DELRESIDENT handle=BASE64
  *   CHANGEPIN               sets the PIN where there is none, else changes it
  *
- * Verbs of wallets ("trezor"). Their keys follow from identities (proto/wallet_identity.h), which the broker knows and the
+ * Verbs of wallets ("trezor", "ledger"). Their keys follow from identities (proto/wallet_identity.h), which the broker knows and the
  * device does not: LEARN tells of the keys of those it was given, where the public key is known or the device tells it without
  * asking anybody. Key ids are keygrips.
  *   IDENTITY uri=URI curve=C [ecdh=1] [pub=BASE64(canonical public-key): known from before [maybe=1: not by this device]]
@@ -139,7 +139,7 @@
  * Status lines token -> broker:
  *   TOKEN kind=K serial=S name=N [label=L] [version=V] [reader=R] [bus=N dev=N] [contactless=1] [manufacturer=M]
  *         [tries=A/B/C] [counter=N] [aid=HEX] [apps=openpgp,piv..] [more=1] [factory=..] [soft=1: keys in software, whatever the kind]
- *         [problem=TEXT: why it cannot be used as it is] [unread=N: identities whose public key is not known yet]
+ *         [problem=TEXT: why it cannot be used as it is] [hint=TEXT: what the person has to do first] [unread=N: identities whose public key is not known yet]
  *   KEY id=ID pub=BASE64(canonical public-key sexp) [ecdh=1] [caps=s|e|a letters] [family=ssh|gpg] [created=UNIX]
  *       [fpr=HEX40] [touch=never|always|cached|unknown] [touch-fixed=1] [touch-secs=N] [pin=none|need|once|always]
  *       [proved=1: it just answered a challenge, so that it is no copy of a public key] [slow=1] [comment=C] [sk=APPLICATION] [ssh=N] [confirm=1] [wallet=<URI|CURVE>: it follows from that identity]

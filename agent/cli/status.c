@@ -58,6 +58,11 @@ static void put_token(const json_t *t)
     if (unread > 0)
         printf("  %s%lld not read yet%s: latchkey token identity read", cli_colour(YELLOW), unread,
                cli_colour(PLAIN));
+    if (cli_string(t, "hint") != NULL) {
+        printf("\n      %s", cli_colour(YELLOW));
+        cli_put(stdout, cli_string(t, "hint"));
+        fputs(cli_colour(PLAIN), stdout);
+    }
     if (cli_string(t, "reader") != NULL) {
         printf("\n      in ");
         cli_put(stdout, cli_string(t, "reader"));

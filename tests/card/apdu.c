@@ -42,7 +42,7 @@ void emu_factory(struct emu *e)
     memcpy(e->firmware, e->p->firmware, sizeof e->firmware);
     e->verified[0] = e->verified[1] = e->verified[2] = false;
     e->counter = 0;
-    e->pw1_several = 0;
+    e->pw1_several = e->p->pw1_several;
     e->terminated = false;
     new_session(e);
 }
@@ -146,6 +146,18 @@ bool emu_touched(struct emu *e, bool cached)
     if (ok)
         e->touched_at = time(NULL);
     return ok;
+}
+
+/* What a reader's keypad would be: the person confirms on the screen, which is all the PIN that there is. */
+static unsigned verify_on_screen(struct emu *e, const struct cmd *c)
+{
+    if (!e->selected || c->p2 < 0x81 || c->p2 > 0x83)
+        return NO_REF;
+    if (e->tries[c->p2 == 0x83 ? PW3 : PW1] == 0)
+        return BLOCKED;
+    e->verify_count++;
+    e->verified[c->p2 - 0x81] = touched(e, 1);
+    return e->verified[c->p2 - 0x81] ? OK : COND;
 }
 
 static unsigned use_key(struct emu *e, unsigned slot, bool *verified, const struct cmd *c,
@@ -450,6 +462,11 @@ bool emu_apdu(struct emu *e, struct rd cmd, struct buf *resp)
     if (!parse(e, cmd, &c, &sw)) {
         put_sw(resp, sw);
         return true;
+    }
+    if (c.cla == 0xef && c.ins == 0x20 && e->p->asks_pin) {
+        sw = verify_on_screen(e, &c);
+        put_sw(resp, sw);
+        return !e->pulled;
     }
     if ((c.cla & 0xef) != 0) {
         put_sw(resp, NO_CLA);

@@ -18,7 +18,7 @@ enum {
     LENGTH = 0x6700
 };
 
-enum { RANDOM_MAX = 32, CERT_MAX = 2048, SPECIAL_MAX = 255, PIN_MAX = 127 };
+enum { RANDOM_MAX = 32, CERT_MAX = 2048, SPECIAL_MAX = 255 };
 enum {
     DO_LOGIN,
     DO_NAME,

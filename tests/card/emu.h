@@ -43,7 +43,11 @@ struct emu_profile {
     bool length_first;     /* a PIN of a wrong length costs no try */
     bool pin_needs_key;    /* PW1 is not changed before there is a key */
     bool kdf_before_keys;  /* and the KDF-DO not after */
-    uint8_t firmware[3];   /* GET VERSION; 0: there is none */
+    bool brief_6e;   /* 6E without historical bytes and touch; what is in 73 cannot be read alone */
+    uint8_t pin_max; /* octets of a PIN; 0: 127 */
+    bool pw1_several;    /* one VERIFY serves for many signatures, from the start */
+    bool asks_pin;       /* has a screen: CLA EF lets it ask the person for the PIN */
+    uint8_t firmware[3]; /* GET VERSION; 0: there is none */
 };
 extern const struct emu_profile emu_profiles[]; /* ended by a NULL name */
 
@@ -103,6 +107,10 @@ void emu_factory(struct emu *e);
 /* Waits for the finger, unless CACHED and it was there a moment ago; E->mutex is let go meanwhile. */
 bool emu_touched(struct emu *e, bool cached);
 
+static inline size_t emu_pin_max(const struct emu_profile *p)
+{
+    return p->pin_max != 0 ? p->pin_max : 127;
+}
 /* Does P announce life cycle management, so that it can be reset to its factory state? */
 bool emu_life_cycle(const struct emu_profile *p);
 

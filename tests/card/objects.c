@@ -34,7 +34,7 @@ static void put_c4(const struct emu *e, struct buf *b)
 {
     buf_put_u8(b, e->pw1_several);
     for (int i = 0; i < 3; i++)
-        buf_put_u8(b, PIN_MAX);
+        buf_put_u8(b, (uint8_t)emu_pin_max(e->p));
     for (int i = 0; i < 3; i++)
         buf_put_u8(b, (uint8_t)e->tries[i]);
 }
@@ -138,7 +138,7 @@ static bool put_simple(const struct emu *e, unsigned tag, struct buf *b)
             buf_put_u16(b, 0x0202);
             buf_put_u16(b, e->p->max_cmd);
         }
-        return e->p->extended;
+        return e->p->extended || e->p->brief_6e;
     case 0x7f74:
         buf_put_tlv(b, 0x81, &button, 1);
         return e->p->uif && e->p->version[0] >= 3;
@@ -163,11 +163,13 @@ static void put_6e(const struct emu *e, struct buf *out)
     struct buf d = BUF_INIT, all = BUF_INIT;
 
     put_do(e, &all, 0x4f);
-    put_do(e, &all, 0x5f52);
+    if (!e->p->brief_6e)
+        put_do(e, &all, 0x5f52);
     put_do(e, &all, 0x7f66);
-    put_do(e, &all, 0x7f74);
+    if (!e->p->brief_6e)
+        put_do(e, &all, 0x7f74);
     for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++)
-        if (inner[i] < 0xd6 || inner[i] == 0xde || e->p->version[0] >= 3)
+        if (inner[i] <= 0xcd || (!e->p->brief_6e && (inner[i] == 0xde || e->p->version[0] >= 3)))
             put_do(e, &d, inner[i]);
     buf_put_tlv(&all, 0x73, d.data, d.len);
     if (e->p->outer_tag)
@@ -218,6 +220,8 @@ unsigned emu_get_data(struct emu *e, const struct cmd *c, struct buf *out)
     case 0x0104:
         return get_private(e, tag, out);
     default:
+        if (e->p->brief_6e && tag >= 0xc0 && tag <= 0xc3)
+            return NO_REF;
         return put_simple(e, tag, out) ? OK : NO_REF;
     }
 }
@@ -345,7 +349,7 @@ static unsigned put_uif(const struct emu *e, struct emu_key *k, struct rd v)
 
 static unsigned put_reset_code(struct emu *e, struct rd v)
 {
-    if (v.n > 0 && (v.n < 8 || v.n > PIN_MAX))
+    if (v.n > 0 && (v.n < 8 || v.n > emu_pin_max(e->p)))
         return LENGTH;
     buf_reset(&e->pins[RC]);
     buf_put_rd(&e->pins[RC], v);

@@ -50,7 +50,7 @@ unsigned emu_verify(struct emu *e, const struct cmd *c)
         return e->verified[flag] ? OK : 0x63c0u | (unsigned)e->tries[which];
     }
     e->verify_count++;
-    if (e->p->length_first && (c->data.n < SHORTEST || c->data.n > PIN_MAX))
+    if (e->p->length_first && (c->data.n < SHORTEST || c->data.n > emu_pin_max(e->p)))
         return LENGTH;
     if (e->tries[which] == 0)
         return blocked(e);
@@ -84,7 +84,7 @@ unsigned emu_change_reference(struct emu *e, const struct cmd *c)
     if (c->data.n <= old || !pin_right(e, which, rd_of(c->data.p, old)))
         return pin_refused(e, which);
     fresh = rd_of(c->data.p + old, c->data.n - old);
-    if (fresh.n < (which == PW1 ? 6u : 8u) || fresh.n > PIN_MAX)
+    if (fresh.n < (which == PW1 ? 6u : 8u) || fresh.n > emu_pin_max(e->p))
         return LENGTH;
     if (e->p->pin_needs_key && which == PW1 && !any_key(e))
         return COND; /* the right PIN, all the same */
@@ -112,7 +112,7 @@ unsigned emu_reset_retry(struct emu *e, const struct cmd *c)
             return pin_refused(e, RC);
         fresh = rd_of(fresh.p + n, fresh.n - n);
     }
-    if (fresh.n < 6 || fresh.n > PIN_MAX)
+    if (fresh.n < 6 || fresh.n > emu_pin_max(e->p))
         return LENGTH;
     if (c->p1 == 0)
         e->tries[RC] = 3;

@@ -13,6 +13,7 @@ PRODUCTS = {
     "nitrokey-pro": ("brainpoolP256r1", "brainpoolP256r1", "nistp384"),
     "nitrokey3": ("nistp384", "nistp384", "nistp384"),
     "smartpgp": ("rsa3072", "nistp521", "nistp521"),
+    "ledger": ("nistp256", "nistp256", "ed25519"),
     "generic": ("nistp521", "brainpoolP512r1", "ed25519"),
 }
 

@@ -836,6 +836,66 @@ START_TEST(descriptors)
 }
 END_TEST
 
+/* From here on this thread is the loop. */
+static void take_over(void)
+{
+    uint64_t one = 1;
+
+    pthread_mutex_lock(&a.hotplug->mutex);
+    a.hotplug->stop = true;
+    pthread_mutex_unlock(&a.hotplug->mutex);
+    ck_assert_int_eq(write(a.hotplug->wake_fd, &one, sizeof one), sizeof one);
+    pthread_join(a.hotplug->loop, NULL);
+    a.hotplug->loop_runs = false;
+}
+
+/* What the loop does once something has happened. */
+static void turn(void)
+{
+    struct event *e;
+
+    pthread_mutex_lock(&a.hotplug->mutex);
+    e = STAILQ_FIRST(&a.hotplug->events);
+    if (e != NULL)
+        STAILQ_REMOVE_HEAD(&a.hotplug->events, link);
+    pthread_mutex_unlock(&a.hotplug->mutex);
+    if (e != NULL && e->kind == EVENT_LEARNT)
+        slots_learnt(a.hotplug, e->token, e->err);
+    else if (e != NULL)
+        slots_eof(a.hotplug, e->token);
+    if (e != NULL)
+        token_unref(e->token);
+    gpgrt_free(e);
+    (void)slots_restart_due(a.hotplug);
+}
+
+/* Where it hangs is what it is known by: it comes back as another device. */
+START_TEST(an_application_is_changed)
+{
+    take_over();
+    slots_wallet_in(a.hotplug, "changing", "A node", 1, 250, "usb1/1-2");
+    until((turn(), entry_is("card-A", "ready")));
+    slots_usb_removed(a.hotplug, 1, 250);
+    turn();
+    ck_assert(entry_is("card-A", "ready"));
+    slots_wallet_in(a.hotplug, "changing", "B node", 1, 251, "usb1/1-2");
+    until((turn(), entry_is("card-B", "ready")));
+    ck_assert(!entry_is("card-A", ""));
+    /* The same node's name once more, and told twice. */
+    slots_usb_removed(a.hotplug, 1, 251);
+    slots_wallet_in(a.hotplug, "changing", "B node", 1, 252, "usb1/1-2");
+    slots_wallet_in(a.hotplug, "changing", "B node", 1, 252, "usb1/1-2");
+    until((turn(), entry_is("card-B", "ready")));
+    /* Another one elsewhere is no return. */
+    slots_usb_removed(a.hotplug, 1, 252);
+    slots_wallet_in(a.hotplug, "changing", "C node", 1, 253, "usb1/1-3");
+    until((turn(), entry_is("card-C", "ready")));
+    until((turn(), lock_is_locked(a.lock)));
+    ck_assert(entry_is("card-B", "pulled"));
+    ck_assert(entry_is("card-C", "ready"));
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *s;
@@ -882,6 +942,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, a_fido_token_that_served_locks);
     tcase_add_test(tc, one_stick_with_two_interfaces);
     tcase_add_test(tc, descriptors);
+    tcase_add_test(tc, an_application_is_changed);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

@@ -449,6 +449,70 @@ START_TEST(another_card_in_the_reader)
 }
 END_TEST
 
+static const char *device_says; /* hex */
+static unsigned device_asked, notices;
+
+static gpg_error_t ask_on_device(void *handle, uint8_t ref, struct buf *response)
+{
+    (void)handle;
+    ck_assert_uint_eq(ref, PW1_OTHER);
+    device_asked++;
+    return hex_decode(device_says, response);
+}
+
+static void notice(void *arg, bool waiting)
+{
+    (void)arg;
+    notices += waiting ? 1 : 100;
+}
+
+/* Asked once for each verification, whatever comes of it. */
+START_TEST(a_pin_on_the_device)
+{
+    static const struct {
+        const char *says, *tries; /* PW status bytes, where they are read after it */
+        gpg_err_code_t code;
+    } cases[] = {{"9000", NULL, 0},
+                 {"6985", NULL, GPG_ERR_NOT_CONFIRMED},
+                 {"6401", NULL, GPG_ERR_NOT_CONFIRMED},
+                 {"6400", NULL, GPG_ERR_TIMEOUT},
+                 {"63C2", NULL, GPG_ERR_BAD_PIN},
+                 {"63C0", NULL, GPG_ERR_PIN_BLOCKED},
+                 {"6982", "010C0C0C0200039000", GPG_ERR_BAD_PIN},
+                 {"6983", "010C0C0C0000039000", GPG_ERR_PIN_BLOCKED},
+                 {"90", NULL, GPG_ERR_CARD},
+                 {"009000", NULL, GPG_ERR_CARD}};
+    const struct exchange s[] = {{cases[_i].tries != NULL ? "00CA00C400" : NULL, cases[_i].tries},
+                                 {NULL, NULL}};
+    const struct card_transport asking = {
+        .begin = begin, .transmit = transmit, .end = end, .verify = ask_on_device};
+    const struct driver_io io = {.touch = notice};
+    struct driver_op op = {.io = &io};
+    struct openpgp o = {.card = {.transport = &asking, .asks_pin = true},
+                        .profile = profile_find(0x2c97, "Ledger Nano X"),
+                        .tries = {3, 0, 3}};
+
+    ck_assert(openpgp_asks_itself(&o));
+    device_asked = notices = 0;
+    device_says = cases[_i].says;
+    expect(s);
+    ck_assert_uint_eq(gpg_err_code(openpgp_verify_on_device(&o, &op, PW1_OTHER)), cases[_i].code);
+    all_used();
+    ck_assert_uint_eq(device_asked, 1);
+    ck_assert_uint_eq(notices, 101);
+    ck_assert(o.verified[1] == (cases[_i].code == 0) && op.pin_device == (cases[_i].code == 0));
+    ck_assert(openpgp_device_pin_serves(&o, PW1_OTHER, -1) == (cases[_i].code == 0));
+    ck_assert(openpgp_device_pin_serves(&o, PW1_OTHER, 60) == (cases[_i].code == 0));
+    ck_assert(!openpgp_device_pin_serves(&o, PW1_OTHER, 0));
+    /* Where nobody can say so to the device, a PIN is asked for here; on other products, too. */
+    o.card.asks_pin = false;
+    ck_assert(!openpgp_asks_itself(&o));
+    o.card.asks_pin = true;
+    o.profile = profile_find(0x0006, "Yubico YubiKey");
+    ck_assert(!openpgp_asks_itself(&o));
+}
+END_TEST
+
 START_TEST(products_and_readers)
 {
     static const uint8_t near[] = {0x3b, 0x88, 0x80, 0x01, 0}, contact[] = {0x3b, 0xda, 0x18, 0xff};
@@ -459,6 +523,8 @@ START_TEST(products_and_readers)
     ck_assert_str_eq(profile_find(0x0005, "Nitrokey Nitrokey Pro")->kind, "nitrokey");
     ck_assert_str_eq(profile_find(0xfffe, "Nitrokey Nitrokey Start")->kind, "nitrokey");
     ck_assert_str_eq(profile_find(0xfffe, "Free Software Initiative of Japan Gnuk")->kind, "gnuk");
+    ck_assert_str_eq(profile_find(0x2c97, "Ledger Token")->kind, "ledger");
+    ck_assert(profile_has(profile_find(0x2c97, "Ledger Token"), PIN_ON_DEVICE));
     ck_assert_str_eq(profile_find(0x4242, "x")->kind, "openpgp");
     ck_assert(profile_has(profile_find(0x4242, "x"), OTHER_APPLETS));
     ck_assert(
@@ -503,6 +569,7 @@ int main(void)
     tcase_add_test(t, another_card_in_the_reader);
     tcase_add_test(t, another_applet_keeps_the_pin);
     tcase_add_test(t, unverify_or_reset);
+    tcase_add_loop_test(t, a_pin_on_the_device, 0, 10);
     tcase_add_test(t, products_and_readers);
     suite_add_tcase(s, t);
     r = srunner_create(s);

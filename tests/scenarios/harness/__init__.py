@@ -12,6 +12,7 @@ from .bench import Bench, Skip, run, wait_until
 from .card import Card, Pcscd
 from .gpg import Gpg
 from .gpgpinentry import GpgPinentry
+from .ledger import Ledger
 from .person import Person, ScriptedPinentry
 from .scdaemon import Scdaemon
 from .securitykey import Middleware, SecurityKey
@@ -20,5 +21,5 @@ from .sshd import Sshd
 from .token import Token
 from .wallet import Trezor
 
-__all__ = ["Agent", "AgentClient", "AskPass", "Authority", "Bench", "Card", "Gpg", "GpgPinentry", "HostKey", "Middleware", "Pcscd", "Person",
-           "Scdaemon", "ScriptedPinentry", "SecurityKey", "Skip", "SoftHsm", "Sshd", "Token", "Trezor", "run", "wait_until"]
+__all__ = ["Agent", "AgentClient", "AskPass", "Authority", "Bench", "Card", "Gpg", "GpgPinentry", "HostKey", "Ledger", "Middleware", "Pcscd",
+           "Person", "Scdaemon", "ScriptedPinentry", "SecurityKey", "Skip", "SoftHsm", "Sshd", "Token", "Trezor", "run", "wait_until"]
