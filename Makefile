@@ -86,6 +86,7 @@ src_devices  := $(filter-out devices/main.c,$(wildcard devices/*.c))
 src_card     := $(wildcard tests/card/*.c)
 src_pkcs11   := $(wildcard tests/pkcs11/*.c)
 src_fido     := $(wildcard tests/fido/*.c)
+src_vm       := $(wildcard tests/vm/*.c)
 src_bench    := $(wildcard tests/bench/*.c)
 src_clients  := $(wildcard tests/clients/*.c)
 
@@ -169,6 +170,10 @@ $(fake_pkcs11): $(call obj,$(src_pkcs11))
 $(BUILD)/unit/test_devices_pkcs11: | $(fake_pkcs11)
 
 $(BUILD)/testfido: $(call obj,$(src_fido)) $(lib_proto)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+
+# USB devices for the guest of tests/vm.
+$(BUILD)/testusb: $(call obj,$(src_vm)) $(lib_proto)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
 # ssh-keygen loads it too, so it goes without sanitizers.
