@@ -1,0 +1,151 @@
+"""In the guest: devices plugged into the kernel's ports, what the kernel tells of them, the machine's own pcscd."""
+import datetime
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+from harness.bench import BUILD, TOP, wait_until
+from harness.card import PORT, Card, Pcscd
+
+DEVICES = pathlib.Path("/sys/bus/usb/devices")
+GNUK = ("234b:0000", "Free Software Initiative of Japan", "Gnuk Token")
+YUBIKEY = ("1050:0406", "Yubico", "YubiKey FIDO+CCID")
+FIDO = ("1050:0120", "Yubico", "Security Key by Yubico")
+
+
+class Kernel:
+    """The kernel's events as they come (netlink), with the time of this clock: time.time()."""
+
+    def __init__(self):
+        self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15)  # NETLINK_KOBJECT_UEVENT
+        self.sock.bind((0, 1))
+        self.events = []
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self):
+        while True:
+            data = self.sock.recv(65536)
+            now = time.time()
+            fields = dict(f.split("=", 1) for f in data.decode(errors="replace").split("\0")[1:] if "=" in f)
+            self.events.append((now, fields))
+
+    def mark(self):
+        return len(self.events)
+
+    def wait(self, mark, action, devtype="usb_device"):
+        """When the event came, of those since MARK."""
+        def find():
+            return next((t for t, f in self.events[mark:] if f.get("ACTION") == action and f.get("DEVTYPE") == devtype), None)
+        return wait_until(find, f"the kernel's {action} of a {devtype}")
+
+
+class Service(Pcscd):
+    """The machine's own pcscd, with libccid; no readers but those on USB."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.dir = pathlib.Path("/run/pcscd")
+        self.conf = bench.top / "c"
+        self.conf.mkdir()
+        self.socket = self.dir / "pcscd.comm"
+        self.start()
+
+    def inside(self, *args, **kw):
+        return self.bench.start(*args, **kw)
+
+    def start(self):
+        self.dir.mkdir(exist_ok=True)
+        log = open(self.bench.top / "pcscd.log", "ab")
+        self.pcscd = self.bench.start(shutil.which("pcscd", path=self.bench.env["PATH"]), "-f", "-i", "-c", self.conf, stdout=log,
+                                      stderr=log)
+        wait_until(self._answers, "pcscd answers")
+
+    def said(self):
+        return (self.bench.top / "pcscd.log").read_text(errors="replace")
+
+
+class Device:
+    """One stick: plugged in as long as its process lives. CARD: which of the ports for cards it has, FIDO: a SecurityKey."""
+
+    def __init__(self, bench, kind, port=0, serial="1", card=None, fido=None, uhid=False, plug=True):
+        self.bench = bench
+        self.kind = kind
+        self.port = port
+        self.serial = serial
+        self.functions = []
+        if uhid:
+            self.functions += ["--uhid"]
+        if card is not None:
+            self.functions += ["--ccid", PORT + 2 * card]
+        if fido is not None:
+            self.functions += ["--fido", fido.path]
+        self.uhid = uhid
+        self.process = None
+        if plug:
+            self.plug()
+
+    @property
+    def sys(self):
+        return DEVICES / f"1-{self.port + 1}"
+
+    def plug(self, port=None):
+        self.port = self.port if port is None else port
+        where = [] if self.uhid else ["--port", self.port]
+        id, maker, name = self.kind
+        self.process = self.bench.start(BUILD / "testusb", *where, "--id", id, "--maker", maker, "--name", name, "--serial",
+                                        self.serial, *self.functions, stdout=subprocess.PIPE)
+        if self.process.stdout.readline() != b"plugged\n":
+            raise AssertionError("testusb: not plugged")
+
+    def configured(self):
+        return wait_until(lambda: (self.sys / "bConfigurationValue").exists() and (self.sys / "bConfigurationValue").read_text().strip(),
+                          f"the kernel configures the device in port {self.port}")
+
+    def unplug(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(10)
+
+    def node(self):
+        return pathlib.Path("/dev/bus/usb") / f"{int((self.sys / 'busnum').read_text()):03}" / f"{int((self.sys / 'devnum').read_text()):03}"
+
+    def hidraw(self):
+        """/dev/hidrawN of this device."""
+        def find():
+            where = self.sys.resolve() if not self.uhid else pathlib.Path("/sys/devices/virtual/misc/uhid")
+            return next((pathlib.Path("/dev") / p.name for p in where.glob("**/hidraw/hidraw*")), None)
+        return wait_until(find, "a hidraw node")
+
+
+def write(path, text):
+    with open(path, "w") as f:
+        f.write(text)
+
+
+def seconds(record):
+    """When the agent wrote it, as time.time()."""
+    return datetime.datetime.strptime(record["time"], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+
+
+class Figures:
+    """What was measured, to be printed at the end."""
+    rows = []
+
+    @classmethod
+    def add(cls, what, s):
+        cls.rows.append((what, s * 1000))
+
+    @classmethod
+    def print(cls):
+        names = sorted({w for w, _ in cls.rows})
+        for name in names:
+            ms = sorted(v for w, v in cls.rows if w == name)
+            print(f"measured  {name}: median {ms[len(ms) // 2]:.0f} ms, worst {ms[-1]:.0f} ms ({len(ms)} times)", flush=True)
+
+
+__all__ = ["DEVICES", "FIDO", "GNUK", "TOP", "YUBIKEY", "Card", "Device", "Figures", "Kernel", "Service", "os", "seconds", "write"]
