@@ -7,6 +7,7 @@ BUILD      ?= build
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 SYSTEMDUSERDIR ?= $(PREFIX)/lib/systemd/user
+UDEVRULESDIR ?= $(PREFIX)/lib/udev/rules.d
 DESTDIR    ?=
 CC         ?= cc
 PKG_CONFIG ?= pkg-config
@@ -194,19 +195,24 @@ $(BUILD)/clients/%: $(BUILD)/obj/tests/clients/%.o
 
 .PHONY: testprograms all-unit check check-unit check-scenarios
 all-unit: $(unit_bins)
-testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(bench_bins) $(client_bins) $(fake_pkcs11)
+testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(bench_bins) $(client_bins) $(fake_pkcs11) $(BUILD)/testusb
 
 check:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for check
 	@$(MAKE) --no-print-directory -j2 testprograms
 	@$(MAKE) --no-print-directory check-unit check-fuzz-corpus check-scenarios
-	@echo "latchkey: every suite passed"
+	@echo "latchkey: every suite passed (tokens on a kernel's USB, unplugged for real, are a suite of their own: make check-usb)"
 
 check-unit: $(unit_bins)
 	@BUILD='$(BUILD)' sh tests/run-unit $(unit_bins)
 
 check-scenarios: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(client_bins) $(fake_pkcs11)
 	@BUILD='$(abspath $(BUILD))' tests/run-scenarios $(SCENARIOS)
+
+# Tokens on a real kernel, in a guest: Debian packages, unpacked below $(BUILD) by apt, nothing installed. USB_TESTS: words of names.
+.PHONY: check-usb
+check-usb: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testusb
+	@BUILD='$(abspath $(BUILD))' tests/vm/run tests/vm/usb-tests $(USB_TESTS)
 
 # OpenSSH's own tests of agents, with ours in their place (Debian's package openssh-tests).
 .PHONY: check-openssh
@@ -275,6 +281,8 @@ install: all
 	sed 's|@bindir@|$(bindir)|g' contrib/systemd/latchkey-agent.service.in > $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
 	install -m 0644 contrib/systemd/*.socket $(DESTDIR)$(SYSTEMDUSERDIR)/
 	chmod 0644 $(DESTDIR)$(SYSTEMDUSERDIR)/latchkey-agent.service
+	install -d $(DESTDIR)$(UDEVRULESDIR)
+	install -m 0644 contrib/udev/70-latchkey.rules $(DESTDIR)$(UDEVRULESDIR)/
 	@install -d $(DESTDIR)$(SYSCONFDIR)/latchkey/policy.d 2>/dev/null || \
 	    echo "note: $(SYSCONFDIR)/latchkey/policy.d, for an administrator's policies, cannot be made by you"
 
@@ -286,6 +294,7 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/bash-completion/completions/,latchkey latchkey-agent latchkey-gpg) \
 	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_latchkey \
 	    $(addprefix $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/,latchkey.fish latchkey-agent.fish latchkey-gpg.fish)
+	rm -f $(DESTDIR)$(UDEVRULESDIR)/70-latchkey.rules
 	rm -f $(addprefix $(DESTDIR)$(SYSTEMDUSERDIR)/,latchkey-agent.service $(notdir $(wildcard contrib/systemd/*.socket)))
 
 clean:
@@ -294,6 +303,7 @@ clean:
 help:
 	@echo "make                 build into $(BUILD)/ (BUILD=dir, CC=clang, SANITIZE=address,undefined|thread)"
 	@echo "make check           install what is missing, build, run all tests"
+	@echo "make check-usb       tokens on USB in a guest with Debian's kernel: plugged, used, pulled (USB_TESTS='words')"
 	@echo "make check-openssh   OpenSSH's own agent tests, with latchkey-agent"
 	@echo "make check-gnupg     GnuPG's own tests of gpg, with latchkey-agent behind it"
 	@echo "make demo            the main job, shown: ssh login, signed git commit, a card, unplug"

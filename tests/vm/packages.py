@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 EMULATOR = ["qemu-system-x86"]
-GUEST = ["busybox-static", "udev", "kmod"]
+GUEST = ["busybox-static", "udev", "kmod", "systemd"]  # systemd: its udev rules
 KERNEL = "linux-image-amd64"  # not the cloud kernel, which has no USB
 
 
@@ -55,16 +55,17 @@ def fetch(cache):
     if shutil.which("apt-get") is None:
         raise Missing("apt-get is not here: the bench takes qemu and the kernel from Debian packages")
     kernel = _kernel_package()
-    done = cache / "kernel-package"
+    wanted = " ".join([*EMULATOR, *GUEST, kernel])
+    done = cache / "packages"
     emulator, guest = cache / "emulator", cache / "guest"
-    if not done.exists() or done.read_text() != kernel:
+    if not done.exists() or done.read_text() != wanted:
         for d in (emulator, guest, cache / "debs"):
             shutil.rmtree(d, ignore_errors=True)
             d.mkdir(parents=True)
-        print(f"vm: fetching {' '.join(EMULATOR + GUEST + [kernel])}, unpacked below {cache}", flush=True)
+        print(f"vm: fetching {wanted}, unpacked below {cache}", flush=True)
         _unpack(_not_installed(EMULATOR), cache / "debs", emulator)
         _unpack([*GUEST, kernel], cache / "debs", guest)
-        done.write_text(kernel)
+        done.write_text(wanted)
     return emulator, guest, kernel.removeprefix("linux-image-")
 
 

@@ -1,17 +1,20 @@
 """Tokens on a real kernel: plugged, used, pulled. Runs in the guest of tests/vm/run."""
 import fcntl
+import os
+import shutil
 import time
 import unittest
 
 from harness import Agent, AgentClient, Bench, ScriptedPinentry, SecurityKey, Sshd, wait_until
 from harness.agentclient import s, sshsig
 from harness.bench import BUILD
-from usb_bench import FIDO, GNUK, YUBIKEY, Card, Device, Figures, Kernel, Service, seconds, write
+from usb_bench import FIDO, GNUK, TOP, YUBIKEY, Card, Device, Figures, Kernel, Service, seconds, write
 
 FREE = "Match all\n Touch none\n"
 KEYS = ("--key", "sig=ed25519", "--key", "dec=cv25519", "--key", "aut=ed25519")
 SIGN = "2A"  # PERFORM SECURITY OPERATION
 USBDEVFS_RESET = 0x5514
+AT_THE_MACHINE, SOMEBODY_ELSE = 4711, 4712  # uids
 kernel = Kernel()
 
 
@@ -295,6 +298,58 @@ class Keys(Case):
         self.key.wait_blink()
         self.stick.unplug()
         self.assertNotEqual(p.wait(20), 0)
+
+
+class Rules(unittest.TestCase):
+    """contrib/udev: who sits at the machine may open the tokens, nobody else, and nothing else."""
+
+    def setUp(self):
+        self.bench = b = Bench()
+        self.addCleanup(b.close)
+        shutil.copy(TOP / "contrib/udev/70-latchkey.rules", "/etc/udev/rules.d/")
+        b.run("udevadm", "control", "--reload")
+        # What systemd-logind writes of a session (sd-login's seat files), which udev's uaccess reads.
+        os.makedirs("/run/systemd/seats", exist_ok=True)
+        write("/run/systemd/seats/seat0", f"IS_SEAT0=1\nACTIVE=c1\nACTIVE_UID={AT_THE_MACHINE}\n")
+
+    def plug(self, kind, **kw):
+        device = Device(self.bench, kind, fido=SecurityKey(self.bench), **kw)
+        self.addCleanup(device.unplug)
+        raw = device.hidraw()
+        self.bench.run("udevadm", "settle")
+        return device, raw
+
+    def opens(self, uid, path):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setgroups([])
+                os.setgid(uid)
+                os.setuid(uid)
+                os.open(path, os.O_RDWR)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return os.waitpid(pid, 0)[1] == 0
+
+    def judge(self, path, wanted):
+        self.assertEqual((self.opens(AT_THE_MACHINE, path), self.opens(SOMEBODY_ELSE, path)), (wanted, False), path)
+
+    def test_by_kind(self):
+        for kind, page, raw, usb in ((FIDO, None, True, False), (("2c97:4011", "Ledger", "Nano X"), "ffa0", True, False),
+                                     (("534c:0001", "SatoshiLabs", "TREZOR"), "ff00", True, False),
+                                     (("1209:53c1", "SatoshiLabs", "TREZOR"), "ff00", False, True),
+                                     (("046d:c31c", "Somebody", "Keyboard"), "ff00", False, False)):
+            with self.subTest(kind):
+                device, node = self.plug(kind, page=page)
+                self.judge(node, raw)
+                self.judge(device.node(), usb)
+                self.doCleanups()
+                self.setUp()
+
+    def test_without_a_usb_device(self):
+        _, node = self.plug(FIDO, uhid=True)
+        self.judge(node, True)
 
 
 class Composite(Case):

@@ -71,9 +71,10 @@ class Service(Pcscd):
 
 
 class Device:
-    """One stick: plugged in as long as its process lives. CARD: which of the ports for cards it has, FIDO: a SecurityKey."""
+    """One stick: plugged in as long as its process lives. CARD: which of the ports for cards it has, FIDO: a SecurityKey, PAGE: the
+    HID usage page when it is none."""
 
-    def __init__(self, bench, kind, port=0, serial="1", card=None, fido=None, uhid=False, plug=True):
+    def __init__(self, bench, kind, port=0, serial="1", card=None, fido=None, page=None, uhid=False):
         self.bench = bench
         self.kind = kind
         self.port = port
@@ -84,11 +85,9 @@ class Device:
         if card is not None:
             self.functions += ["--ccid", PORT + 2 * card]
         if fido is not None:
-            self.functions += ["--fido", fido.path]
+            self.functions += ["--hid", f"{page}:{fido.path}"] if page else ["--fido", fido.path]
         self.uhid = uhid
-        self.process = None
-        if plug:
-            self.plug()
+        self.plug()
 
     @property
     def sys(self):
