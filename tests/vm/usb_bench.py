@@ -1,6 +1,5 @@
 """In the guest: devices plugged into the kernel's ports, what the kernel tells of them, the machine's own pcscd."""
 import datetime
-import os
 import pathlib
 import shutil
 import signal
@@ -147,4 +146,4 @@ class Figures:
             print(f"measured  {name}: median {ms[len(ms) // 2]:.0f} ms, worst {ms[-1]:.0f} ms ({len(ms)} times)", flush=True)
 
 
-__all__ = ["DEVICES", "FIDO", "GNUK", "TOP", "YUBIKEY", "Card", "Device", "Figures", "Kernel", "Service", "os", "seconds", "write"]
+__all__ = ["DEVICES", "FIDO", "GNUK", "TOP", "YUBIKEY", "Card", "Device", "Figures", "Kernel", "Service", "seconds", "write"]
