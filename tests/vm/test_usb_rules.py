@@ -20,11 +20,9 @@ class Rules(unittest.TestCase):
         write("/run/systemd/seats/seat0", f"IS_SEAT0=1\nACTIVE=c1\nACTIVE_UID={AT_THE_MACHINE}\n")
 
     def plug(self, kind, **kw):
-        device = Device(self.bench, kind, fido=SecurityKey(self.bench), **kw)
+        device = Device(self.bench, kind, **kw)
         self.addCleanup(device.unplug)
-        raw = device.hidraw()
-        self.bench.run("udevadm", "settle")
-        return device, raw
+        return device
 
     def opens(self, uid, path):
         pid = os.fork()
@@ -43,17 +41,23 @@ class Rules(unittest.TestCase):
         self.assertEqual((self.opens(AT_THE_MACHINE, path), self.opens(SOMEBODY_ELSE, path)), (wanted, False), path)
 
     def test_by_kind(self):
-        for kind, page, raw, usb in ((FIDO, None, True, False), (("2c97:4011", "Ledger", "Nano X"), "ffa0", True, False),
-                                     (("534c:0001", "SatoshiLabs", "TREZOR"), "ff00", True, False),
-                                     (("1209:53c1", "SatoshiLabs", "TREZOR"), "ff00", False, True),
-                                     (("046d:c31c", "Somebody", "Keyboard"), "ff00", False, False)):
+        key = SecurityKey(self.bench)
+        for kind, function, raw, usb in ((FIDO, {"fido": key}, True, False),
+                                         (("2c97:4011", "Ledger", "Nano X"), {"hid": ("ffa0", key.path)}, True, False),
+                                         (("534c:0001", "SatoshiLabs", "TREZOR"), {"hid": ("ff00", key.path)}, True, False),
+                                         (("1209:53c1", "SatoshiLabs", "TREZOR"), {"vendor": key.path}, None, True),
+                                         (("046d:c31c", "Somebody", "Lamp"), {"hid": ("ff00", key.path)}, False, False)):
             with self.subTest(kind):
-                device, node = self.plug(kind, page=page)
-                self.judge(node, raw)
+                device = self.plug(kind, **function)
+                device.configured()
+                node = device.hidraw() if raw is not None else None
+                self.bench.run("udevadm", "settle")
                 self.judge(device.node(), usb)
-                self.doCleanups()
-                self.setUp()
+                if node:
+                    self.judge(node, raw)
+                device.unplug()
 
     def test_without_a_usb_device(self):
-        _, node = self.plug(FIDO, uhid=True)
+        node = self.plug(FIDO, fido=SecurityKey(self.bench), uhid=True).hidraw()
+        self.bench.run("udevadm", "settle")
         self.judge(node, True)

@@ -38,6 +38,8 @@ struct function_ops {
     struct pollfd (*wants)(const struct function *f, int *ms);
     /* REVENTS have come, or none: time has passed. */
     void (*ready)(struct function *f, short revents);
+    /* The device was away: looks anew for what is behind it. NULL: no need. False: it is gone. */
+    bool (*back)(struct function *f);
 };
 
 struct function {
@@ -68,6 +70,7 @@ struct device {
     struct function *functions[MAX_FUNCTIONS];
     size_t nfunctions;
     uint8_t configuration;
+    bool hung_up;                             /* an emulator did */
     int fd;                                   /* the kernel's */
     struct endpoint endpoints[MAX_ENDPOINTS]; /* IN */
 };
@@ -96,10 +99,12 @@ void put_le32(struct buf *b, uint32_t v);
 /* --- functions; NULL when what is behind them cannot be had */
 /* usb_ccid.c: a reader with the card that joins at 127.0.0.1:PORT, as vpcd would have it. */
 struct function *ccid_new(int port);
-/* usb_hid.c: reports of 64 octets from and to the emulator at SOCKET; a security key's, or of usage page PAGE. */
-struct function *hid_new(const char *socket, uint16_t page);
-/* The same without a bus: /dev/uhid. Returns when it is over. */
-int uhid_run(struct device *d, const char *socket, uint16_t page);
+/* usb_hid.c: reports of 64 octets from and to EMULATOR, a Unix socket's path or "udp:PORT"; a security key's, or of usage page PAGE. */
+struct function *hid_new(const char *emulator, uint16_t page);
+/* The same octets by interrupt endpoints of a vendor's own class. */
+struct function *vendor_new(const char *emulator);
+/* HID without a bus: /dev/uhid. Returns when it is over. */
+int uhid_run(struct device *d, const char *emulator, uint16_t page);
 
 int64_t now_ms(void);
 

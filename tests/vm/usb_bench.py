@@ -70,10 +70,10 @@ class Service(Pcscd):
 
 
 class Device:
-    """One stick: plugged in as long as its process lives. CARD: which of the ports for cards it has, FIDO: a SecurityKey, PAGE: the
-    HID usage page when it is none."""
+    """One stick: plugged in as long as its process lives. CARD: which of the ports for cards it has, FIDO: a SecurityKey. Wallets: HID:
+    (usage page, emulator), VENDOR: emulator, BACK_AS: the product that it comes back as."""
 
-    def __init__(self, bench, kind, port=0, serial="1", card=None, fido=None, page=None, uhid=False):
+    def __init__(self, bench, kind, port=0, serial="1", card=None, fido=None, hid=None, vendor=None, back_as=None, uhid=False):
         self.bench = bench
         self.kind = kind
         self.port = port
@@ -84,7 +84,13 @@ class Device:
         if card is not None:
             self.functions += ["--ccid", PORT + 2 * card]
         if fido is not None:
-            self.functions += ["--hid", f"{page}:{fido.path}"] if page else ["--fido", fido.path]
+            self.functions += ["--fido", fido.path]
+        if hid is not None:
+            self.functions += ["--hid", f"{hid[0]}:{hid[1]}"]
+        if back_as is not None:
+            self.functions += ["--back-as", back_as]
+        if vendor is not None:
+            self.functions += ["--vendor", vendor]
         self.uhid = uhid
         self.plug()
 

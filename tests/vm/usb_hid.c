@@ -1,9 +1,11 @@
-/* HID (1.11) with reports of 64 octets both ways, as security keys and wallets have it: on a bus, or by /dev/uhid. */
+/* HID (1.11) with reports of 64 octets both ways, as security keys and wallets have it: on a bus, or by /dev/uhid; and the interface
+ * of a vendor's own class, as newer wallets have it for the same packets. */
 #include "tests/vm/usb.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/uhid.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,21 +21,30 @@ enum { DESCRIPTOR_HID = 0x21, DESCRIPTOR_REPORT = 0x22 };
 struct hid {
     struct function f;
     uint16_t page;
-    int fd; /* the emulator's */
+    const char *emulator;
+    int fd;
     uint8_t report[REPORT];
     size_t have;
 };
 
-static int dial(const char *path)
+/* A path, or "udp:PORT" on the loopback. */
+static int dial(const char *emulator)
 {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    struct sockaddr_in udp = {.sin_family = AF_INET};
+    bool is_udp = strncmp(emulator, "udp:", 4) == 0;
+    int fd =
+        socket(is_udp ? AF_INET : AF_UNIX, (is_udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 
-    if (strlen(path) < sizeof sa.sun_path)
-        strcpy(sa.sun_path, path);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0)
+    udp.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (is_udp)
+        udp.sin_port = htons((uint16_t)atoi(emulator + 4));
+    else if (strlen(emulator) < sizeof local.sun_path)
+        strcpy(local.sun_path, emulator);
+    if (fd >= 0 && connect(fd, is_udp ? (struct sockaddr *)&udp : (struct sockaddr *)&local,
+                           is_udp ? sizeof udp : sizeof local) == 0)
         return fd;
-    fprintf(stderr, "testusb: %s: %s\n", path, strerror(errno));
+    fprintf(stderr, "testusb: %s: %s\n", emulator, strerror(errno));
     if (fd >= 0)
         close(fd);
     return -1;
@@ -137,7 +148,10 @@ static bool read_report(struct hid *h)
 
     if (n <= 0) {
         close(h->fd);
-        h->fd = -1; /* the emulator ended: a key that has died */
+        h->fd = -1;
+        h->have = 0;
+        if (h->f.dev != NULL)
+            h->f.dev->hung_up = true;
         return false;
     }
     h->have += (size_t)n;
@@ -155,25 +169,77 @@ static void ready(struct function *f, short revents)
         usb_send(f->dev, in_ep(h), rd_of(h->report, REPORT));
 }
 
-struct function *hid_new(const char *socket, uint16_t page)
+static bool back(struct function *f)
+{
+    struct hid *h = (struct hid *)f;
+
+    if (h->fd < 0)
+        h->fd = dial(h->emulator);
+    return h->fd >= 0;
+}
+
+static struct function *new_function(const struct function_ops *ops, const char *emulator,
+                                     uint16_t page)
+{
+    struct hid *h = calloc(1, sizeof *h);
+
+    if (h == NULL)
+        return NULL;
+    h->f.ops = ops;
+    h->page = page;
+    h->emulator = emulator;
+    h->fd = dial(emulator);
+    if (h->fd >= 0)
+        return &h->f;
+    free(h);
+    return NULL;
+}
+
+struct function *hid_new(const char *emulator, uint16_t page)
 {
     static const struct function_ops ops = {.describe = describe,
                                             .control = control,
                                             .out = out,
                                             .configured = configured,
                                             .wants = wants,
-                                            .ready = ready};
-    struct hid *h = calloc(1, sizeof *h);
+                                            .ready = ready,
+                                            .back = back};
 
-    if (h == NULL)
-        return NULL;
-    h->f.ops = &ops;
-    h->page = page;
-    h->fd = dial(socket);
-    if (h->fd >= 0)
-        return &h->f;
-    free(h);
-    return NULL;
+    return new_function(&ops, emulator, page);
+}
+
+/* --- a vendor's own class ----------------------------------------------------------------------------- */
+
+static void describe_vendor(const struct function *f, struct buf *b)
+{
+    uint8_t ep = in_ep((const struct hid *)f);
+
+    usb_put_interface(b, f->interface, 2, 0xff, 0, 0);
+    usb_put_endpoint(b, ep | USB_DIR_IN, 3, 1);
+    usb_put_endpoint(b, ep, 3, 1);
+}
+
+static bool control_vendor(struct function *f, const struct setup *s, struct rd data,
+                           struct buf *answer)
+{
+    (void)f;
+    (void)s;
+    (void)data;
+    (void)answer;
+    return false;
+}
+
+struct function *vendor_new(const char *emulator)
+{
+    static const struct function_ops ops = {.describe = describe_vendor,
+                                            .control = control_vendor,
+                                            .out = out,
+                                            .configured = configured,
+                                            .wants = wants,
+                                            .ready = ready,
+                                            .back = back};
+
+    return new_function(&ops, emulator, 0);
 }
 
 /* --- without a bus: Documentation/hid/uhid.rst ----------------------------------------------------- */
@@ -223,9 +289,9 @@ static bool from_host(int fd, struct hid *h)
     }
 }
 
-int uhid_run(struct device *d, const char *socket, uint16_t page)
+int uhid_run(struct device *d, const char *emulator, uint16_t page)
 {
-    struct hid h = {.page = page, .fd = dial(socket)};
+    struct hid h = {.page = page, .fd = dial(emulator)};
     int fd = open("/dev/uhid", O_RDWR | O_CLOEXEC);
 
     if (fd < 0 || h.fd < 0 || !uhid_create(fd, d, page)) {

@@ -12,12 +12,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#define AWAY_MS 300 /* as long as a Ledger is when it opens an application, about */
+
 static const char usage[] =
     "usage: testusb --port N --id VVVV:PPPP [--serial S] [--maker M] [--name N] FUNCTION..\n"
     "       testusb --uhid --id VVVV:PPPP [..] --fido SOCKET\n"
     "  --ccid TCP-PORT    a reader, whose card joins there\n"
     "  --fido SOCKET      a security key, whose emulator is there\n"
     "  --hid PAGE:SOCKET  another HID device, of that usage page (hex)\n"
+    "  --vendor SOCKET    the same octets, without HID; or udp:PORT\n"
+    "  --back-as PPPP     leaves the bus when its emulator hangs up, and comes back as that "
+    "product\n"
     "  --uhid             not on a bus, but by /dev/uhid\n"
     "Unplugged by SIGTERM, or however the process ends.\n";
 
@@ -34,8 +39,8 @@ static int sooner(int a, int b)
     return a < 0 ? b : b < 0 ? a : a < b ? a : b;
 }
 
-/* Until the kernel hangs up, or a signal comes. */
-static void loop(struct device *d, int signal_fd)
+/* Until the kernel hangs up, or a signal comes; true: until its emulator did. */
+static bool loop(struct device *d, int signal_fd, bool leaves)
 {
     for (;;) {
         struct pollfd p[2 + MAX_FUNCTIONS] = {{.fd = d->fd, .events = POLLIN},
@@ -49,12 +54,30 @@ static void loop(struct device *d, int signal_fd)
             ms = sooner(ms, its);
         }
         if (poll(p, (nfds_t)(2 + d->nfunctions), ms) < 0 && errno != EINTR)
-            return;
+            return false;
         if (p[1].revents != 0 || (p[0].revents != 0 && !vhci_serve(d)))
-            return;
+            return false;
         for (size_t i = 0; i < d->nfunctions; i++)
             d->functions[i]->ops->ready(d->functions[i], p[2 + i].revents);
+        if (d->hung_up && leaves)
+            return true;
     }
+}
+
+static bool come_back(struct device *d, uint16_t *product, unsigned port)
+{
+    const struct timespec away = {.tv_nsec = AWAY_MS * 1000000L};
+    uint16_t old = d->product;
+
+    nanosleep(&away, NULL);
+    d->hung_up = false;
+    d->configuration = 0;
+    d->product = *product;
+    *product = old;
+    for (size_t i = 0; i < d->nfunctions; i++)
+        if (d->functions[i]->ops->back != NULL && !d->functions[i]->ops->back(d->functions[i]))
+            return false;
+    return vhci_attach(d, port);
 }
 
 static bool add(struct device *d, struct function *f)
@@ -90,14 +113,16 @@ static bool add_hid(struct device *d, const char *spec)
 
 int main(int argc, char **argv)
 {
-    enum { PORT = 1, ID, SERIAL, MAKER, NAME, CCID, FIDO, HID, UHID, HELP };
+    enum { PORT = 1, ID, SERIAL, MAKER, NAME, CCID, FIDO, HID, VENDOR, BACK, UHID, HELP };
     static const struct option options[] = {
-        {"port", 1, NULL, PORT},   {"id", 1, NULL, ID},     {"serial", 1, NULL, SERIAL},
-        {"maker", 1, NULL, MAKER}, {"name", 1, NULL, NAME}, {"ccid", 1, NULL, CCID},
-        {"fido", 1, NULL, FIDO},   {"hid", 1, NULL, HID},   {"uhid", 0, NULL, UHID},
-        {"help", 0, NULL, HELP},   {NULL, 0, NULL, 0}};
+        {"port", 1, NULL, PORT},     {"id", 1, NULL, ID},        {"serial", 1, NULL, SERIAL},
+        {"maker", 1, NULL, MAKER},   {"name", 1, NULL, NAME},    {"ccid", 1, NULL, CCID},
+        {"fido", 1, NULL, FIDO},     {"hid", 1, NULL, HID},      {"uhid", 0, NULL, UHID},
+        {"vendor", 1, NULL, VENDOR}, {"back-as", 1, NULL, BACK}, {"help", 0, NULL, HELP},
+        {NULL, 0, NULL, 0}};
     static struct device d = {.fd = -1, .manufacturer = "latchkey", .name = "test device"};
-    bool bad = false, have_port = false, have_id = false, uhid = false;
+    bool bad = false, have_port = false, have_id = false, uhid = false, leaves = false;
+    uint16_t back_as = 0;
     const char *fido = NULL;
     unsigned port = 0, n;
     sigset_t signals;
@@ -130,6 +155,13 @@ int main(int argc, char **argv)
         case HID:
             bad |= !add_hid(&d, optarg);
             break;
+        case VENDOR:
+            bad |= !add(&d, vendor_new(optarg));
+            break;
+        case BACK:
+            bad |= sscanf(optarg, "%4hx", &back_as) != 1;
+            leaves = true;
+            break;
         case UHID:
             uhid = true;
             break;
@@ -156,7 +188,12 @@ int main(int argc, char **argv)
         return 1;
     puts("plugged");
     fflush(stdout);
-    loop(&d, signal_fd);
+    while (loop(&d, signal_fd, leaves)) {
+        vhci_detach(port);
+        close(d.fd);
+        if (!come_back(&d, &back_as, port))
+            return 1;
+    }
     vhci_detach(port);
     return 0;
 }

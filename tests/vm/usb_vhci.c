@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONTROLLER   "/sys/devices/platform/vhci_hcd.0"
+#define BUSY_MS      3000
 #define HEADER       48u
 #define MAX_TRANSFER (1u << 20)
 
@@ -26,21 +28,41 @@ static bool write_line(const char *attribute, const char *line)
 {
     int fd = open(attribute, O_WRONLY | O_CLOEXEC);
     bool ok = fd >= 0 && write(fd, line, strlen(line)) == (ssize_t)strlen(line);
+    int err = errno;
 
-    if (!ok)
-        fprintf(stderr, "testusb: %s: %s: %s\n", attribute, line, strerror(errno));
     if (fd >= 0)
         close(fd);
+    errno = err;
     return ok;
+}
+
+static void complain(const char *attribute, const char *line)
+{
+    fprintf(stderr, "testusb: %s: %s: %s\n", attribute, line, strerror(errno));
+}
+
+/* Nothing is asked for any more. */
+static void forget(struct endpoint *e)
+{
+    struct urb *u;
+
+    while ((u = TAILQ_FIRST(&e->waiting)) != NULL) {
+        TAILQ_REMOVE(&e->waiting, u, link);
+        free(u);
+    }
 }
 
 bool vhci_attach(struct device *d, unsigned port)
 {
+    const struct timespec moment = {.tv_nsec = 10 * 1000 * 1000};
+    int64_t until = now_ms() + BUSY_MS;
     char line[64];
     int ends[2];
     bool ok;
 
+    usb_flush(d);
     for (int i = 0; i < MAX_ENDPOINTS; i++) {
+        forget(&d->endpoints[i]);
         TAILQ_INIT(&d->endpoints[i].waiting);
         STAILQ_INIT(&d->endpoints[i].unsent);
     }
@@ -50,7 +72,10 @@ bool vhci_attach(struct device *d, unsigned port)
     }
     d->fd = ends[0];
     snprintf(line, sizeof line, "%u %d %u %d", port, ends[1], port + 1, SPEED_FULL);
-    ok = write_line(CONTROLLER "/attach", line);
+    while (!(ok = write_line(CONTROLLER "/attach", line)) && errno == EBUSY && now_ms() < until)
+        nanosleep(&moment, NULL); /* who was there before is being cleared away */
+    if (!ok)
+        complain(CONTROLLER "/attach", line);
     close(ends[1]);
     return ok;
 }
@@ -60,7 +85,8 @@ void vhci_detach(unsigned port)
     char line[16];
 
     snprintf(line, sizeof line, "%u", port);
-    (void)write_line(CONTROLLER "/detach", line);
+    if (!write_line(CONTROLLER "/detach", line))
+        complain(CONTROLLER "/detach", line);
 }
 
 /* --- what is sent -------------------------------------------------------------------------------- */
