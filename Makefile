@@ -87,9 +87,9 @@ src_devices  := $(filter-out devices/main.c,$(wildcard devices/*.c))
 src_card     := $(wildcard tests/card/*.c)
 src_pkcs11   := $(wildcard tests/pkcs11/*.c)
 src_fido     := $(wildcard tests/fido/*.c)
-src_vm       := $(wildcard tests/vm/*.c)
 src_bench    := $(wildcard tests/bench/*.c)
 src_clients  := $(wildcard tests/clients/*.c)
+src_vm       := $(wildcard tests/vm/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 lib_proto   := $(BUILD)/libproto.a
@@ -173,10 +173,6 @@ $(BUILD)/unit/test_devices_pkcs11: | $(fake_pkcs11)
 $(BUILD)/testfido: $(call obj,$(src_fido)) $(lib_proto)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
-# USB devices for the guest of tests/vm.
-$(BUILD)/testusb: $(call obj,$(src_vm)) $(lib_proto)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
-
 # ssh-keygen loads it too, so it goes without sanitizers.
 $(BUILD)/testsk.so: tests/middleware/testsk.c
 	@mkdir -p $(dir $@)
@@ -193,9 +189,15 @@ $(BUILD)/clients/%: $(BUILD)/obj/tests/clients/%.o
 	@mkdir -p $(dir $@)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
+# USB devices for the guest of tests/vm.
+$(BUILD)/testusb: $(call obj,$(src_vm)) $(lib_proto)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+
 .PHONY: testprograms all-unit check check-unit check-scenarios
 all-unit: $(unit_bins)
-testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(bench_bins) $(client_bins) $(fake_pkcs11) $(BUILD)/testusb
+testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(bench_bins) $(client_bins) $(fake_pkcs11)
+
+testprograms: $(BUILD)/testusb
 
 check:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for check
