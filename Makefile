@@ -213,7 +213,7 @@ check-scenarios: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testsk.so $(cl
 
 # Tokens on a real kernel, in a guest: Debian packages, unpacked below $(BUILD) by apt, nothing installed. USB_TESTS: words of names.
 .PHONY: check-usb
-check-usb: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testusb
+check-usb: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testusb $(if $(src_ledger),$(BUILD)/testledger)
 	@BUILD='$(abspath $(BUILD))' tests/vm/run tests/vm/usb-tests $(USB_TESTS)
 
 # OpenSSH's own tests of agents, with ours in their place (Debian's package openssh-tests).
