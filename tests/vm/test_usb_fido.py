@@ -21,7 +21,9 @@ class Plugged(Case):
         self.blob = self.blobs()[-1]
 
     def names(self):
-        return [t["name"] for t in self.agent.status()["tokens"] if t["name"].startswith("fido-hidraw")]
+        """Those that are there."""
+        return [t["name"] for t in self.agent.status()["tokens"] if t["name"].startswith("fido-hidraw") and
+                t["state"] not in ("pulled", "lost")]
 
     def use(self):
         self.key.do("auto on")
