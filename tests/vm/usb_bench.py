@@ -45,14 +45,19 @@ class Kernel:
 
 
 class Service(Pcscd):
-    """The machine's own pcscd, with libccid; no readers but those on USB."""
+    """The machine's own pcscd, with libccid (VERBOSITY: its ifdLogLevel); no readers but those on USB."""
+    crashes = []
 
-    def __init__(self, bench):
+    def __init__(self, bench, verbosity=None):
         self.bench = bench
+        self.env = dict(bench.env, **({"LIBCCID_ifdLogLevel": verbosity} if verbosity else {}))
+        self.level = "--debug" if verbosity else "--info"
         self.dir = pathlib.Path("/run/pcscd")
         self.conf = bench.top / "c"
         self.conf.mkdir()
         self.socket = self.dir / "pcscd.comm"
+        self.wanted = True
+        bench.cleanups.append(self._leave)
         self.start()
 
     def inside(self, *args, **kw):
@@ -60,10 +65,31 @@ class Service(Pcscd):
 
     def start(self):
         self.dir.mkdir(exist_ok=True)
-        log = open(self.bench.top / "pcscd.log", "ab")
-        self.pcscd = self.bench.start(shutil.which("pcscd", path=self.bench.env["PATH"]), "-f", "-i", "-c", self.conf, stdout=log,
-                                      stderr=log)
+        with open(self.bench.top / "pcscd.log", "ab") as log:
+            self.pcscd = self.bench.start(shutil.which("pcscd", path=self.bench.env["PATH"]), "-f", self.level, "-c", self.conf,
+                                          stdout=log, stderr=log, env=self.env)
         wait_until(self._answers, "pcscd answers")
+        threading.Thread(target=self._supervise, args=(self.pcscd,), daemon=True).start()
+
+    def _supervise(self, process):
+        """pcscd 1.9 crashes now and then when a reader comes while another one goes. As with systemd, it is started anew."""
+        status = process.wait()
+        if self.wanted and process is self.pcscd:
+            Service.crashes.append(status)
+            self._clear()
+            self.start()
+
+    def _clear(self):
+        for f in ("pcscd.comm", "pcscd.pid"):
+            (self.dir / f).unlink(missing_ok=True)
+
+    def _leave(self):
+        self.wanted = False
+
+    def kill(self, sig=signal.SIGKILL):
+        self._leave()
+        super().kill(sig)
+        self.wanted = True
 
     def said(self):
         return (self.bench.top / "pcscd.log").read_text(errors="replace")

@@ -18,10 +18,11 @@ class Case(unittest.TestCase):
         self.pinentry = ScriptedPinentry(b)
         self.pinentry.always()
         self.policy = FREE
+        self.verbosity = None
 
     def begin(self):
         self.bench.policy(self.policy)
-        self.pcscd = Service(self.bench)
+        self.pcscd = Service(self.bench, self.verbosity)
         self.agent = Agent(self.bench)
 
     def card(self, profile="gnuk", *options, n=0, serial="00000001"):
