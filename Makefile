@@ -90,6 +90,7 @@ src_fido     := $(wildcard tests/fido/*.c)
 src_ledger   := $(wildcard tests/wallets/ledger/*.c) tests/wallets/slip10.c
 src_bench    := $(wildcard tests/bench/*.c)
 src_clients  := $(wildcard tests/clients/*.c)
+src_vm       := $(wildcard tests/vm/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 lib_proto   := $(BUILD)/libproto.a
@@ -209,21 +210,32 @@ $(BUILD)/clients/%: $(BUILD)/obj/tests/clients/%.o
 	@mkdir -p $(dir $@)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
+# USB devices for the guest of tests/vm.
+$(BUILD)/testusb: $(call obj,$(src_vm)) $(lib_proto)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
+
 .PHONY: testprograms all-unit check check-unit check-scenarios
 all-unit: $(unit_bins)
 testprograms: all $(unit_bins) $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testledger $(BUILD)/testsk.so $(BUILD)/testpinpad.so $(bench_bins) $(client_bins) $(fake_pkcs11)
+
+testprograms: $(BUILD)/testusb
 
 check:
 	@sh contrib/install-deps --check || sh contrib/install-deps --for check
 	@$(MAKE) --no-print-directory -j2 testprograms
 	@$(MAKE) --no-print-directory check-unit check-fuzz-corpus check-scenarios
-	@echo "latchkey: every suite passed"
+	@echo "latchkey: every suite passed (tokens on a kernel's USB, unplugged for real, are a suite of their own: make check-usb)"
 
 check-unit: $(unit_bins)
 	@BUILD='$(BUILD)' sh tests/run-unit $(unit_bins)
 
 check-scenarios: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testledger $(BUILD)/testsk.so $(BUILD)/testpinpad.so $(client_bins) $(fake_pkcs11)
 	@BUILD='$(abspath $(BUILD))' tests/run-scenarios $(SCENARIOS)
+
+# Tokens on a real kernel, in a guest: Debian packages, unpacked below $(BUILD) by apt, nothing installed. USB_TESTS: words of names.
+.PHONY: check-usb
+check-usb: all $(BUILD)/testcard $(BUILD)/testfido $(BUILD)/testusb $(if $(src_ledger),$(BUILD)/testledger)
+	@BUILD='$(abspath $(BUILD))' tests/vm/run tests/vm/usb-tests $(USB_TESTS)
 
 # OpenSSH's own tests of agents, with ours in their place (Debian's package openssh-tests).
 .PHONY: check-openssh
@@ -313,6 +325,7 @@ clean:
 help:
 	@echo "make                 build into $(BUILD)/ (BUILD=dir, CC=clang, SANITIZE=address,undefined|thread)"
 	@echo "make check           install what is missing, build, run all tests"
+	@echo "make check-usb       tokens on USB in a guest with Debian's kernel: plugged, used, pulled (USB_TESTS='words')"
 	@echo "make check-openssh   OpenSSH's own agent tests, with latchkey-agent"
 	@echo "make check-gnupg     GnuPG's own tests of gpg, with latchkey-agent behind it"
 	@echo "make demo            the main job, shown: ssh login, signed git commit, a card, unplug"

@@ -376,8 +376,9 @@ void slots_card_out(struct hotplug *h, const char *reader)
 {
     struct slot *s = find_reader(h, reader);
 
+    /* A reader that is taken away seems empty before it goes. */
     if (s != NULL)
-        slot_end(h, s, !s->contactless);
+        slot_end(h, s, !s->contactless && !usb_taken(h, s->bus, s->dev));
 }
 
 /* A reader that goes with its card in it was unplugged, unless the kernel still has the device: then

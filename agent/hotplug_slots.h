@@ -214,5 +214,8 @@ void usb_readable(struct hotplug *h);
 void usb_close(struct hotplug *h);
 /* Does the kernel surely still have the device? */
 bool usb_has(int bus, int dev);
+/* Has it, but without a configuration, because another program took it from its drivers? Also for a moment while an
+ * unplugged one goes, whose removal is told next. */
+bool usb_taken(struct hotplug *h, int bus, int dev);
 
 #endif

@@ -8,6 +8,7 @@
 #include <libudev.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define MAX_DESCRIPTOR 4096 /* HID_MAX_DESCRIPTOR_SIZE */
@@ -141,6 +142,24 @@ void usb_close(struct hotplug *h)
         udev_unref(h->udev);
     h->monitor = NULL;
     h->udev = NULL;
+}
+
+bool usb_taken(struct hotplug *h, int bus, int dev)
+{
+    /* Documentation/admin-guide/devices.txt: 128 numbers for each bus */
+    dev_t node = makedev(189, (unsigned)((bus - 1) * 128 + dev - 1));
+    struct udev_device *d = NULL;
+    const char *value = NULL;
+
+    if (h->udev != NULL && bus >= 1 && dev >= 1)
+        d = udev_device_new_from_devnum(h->udev, 'c', node);
+    if (d != NULL)
+        value = udev_device_get_sysattr_value(d, "bConfigurationValue");
+    bool taken = value != NULL && *value == '\0';
+
+    if (d != NULL)
+        udev_device_unref(d);
+    return taken;
 }
 
 bool usb_has(int bus, int dev)

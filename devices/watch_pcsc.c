@@ -110,13 +110,13 @@ static gpg_error_t tell_gone(const struct slot *s)
 
 /* --- readers ---------------------------------------------------------------------------------------------------------------- */
 
-/* Where the reader is, without waking a card: a direct connection. */
+/* Where the reader is, without waking a card: a direct connection. What was known stays when there is none to be had, as with a
+ * card that another program holds. */
 static void find_place(struct watch *w, struct slot *s)
 {
     SCARDHANDLE h;
     DWORD protocol, channel = 0, n = sizeof channel;
 
-    s->bus = s->dev = -1;
     if (SCardConnect(w->context, s->name, SCARD_SHARE_DIRECT, 0, &h, &protocol) != SCARD_S_SUCCESS)
         return;
     if (SCardGetAttrib(h, SCARD_ATTR_CHANNEL_ID, (BYTE *)&channel, &n) == SCARD_S_SUCCESS)
@@ -158,7 +158,8 @@ static gpg_error_t list_readers(struct watch *w)
             i++;
         if (i < w->n || w->n == MAX_SLOTS)
             continue;
-        w->slots[w->n] = (struct slot){.name = gpgrt_strdup(p), .state = SCARD_STATE_UNAWARE};
+        w->slots[w->n] = (struct slot){
+            .name = gpgrt_strdup(p), .state = SCARD_STATE_UNAWARE, .bus = -1, .dev = -1};
         if (w->slots[w->n].name == NULL) {
             err = gpg_error(GPG_ERR_ENOMEM);
             break;
@@ -172,7 +173,7 @@ static gpg_error_t list_readers(struct watch *w)
 }
 
 /* A card that was swapped while we did not look shows by the insertion counter in the high word. */
-static gpg_error_t look_at(struct slot *s, const SCARD_READERSTATE *r)
+static gpg_error_t look_at(struct watch *w, struct slot *s, const SCARD_READERSTATE *r)
 {
     bool present =
         (r->dwEventState & SCARD_STATE_PRESENT) != 0 && (r->dwEventState & SCARD_STATE_MUTE) == 0;
@@ -186,6 +187,9 @@ static gpg_error_t look_at(struct slot *s, const SCARD_READERSTATE *r)
         s->present = false;
         err = tell_card(s, r);
     }
+    /* A reader that was plugged elsewhere while we did not look has the same name. */
+    if (present && s->told)
+        find_place(w, s);
     s->told = true;
     s->present = present;
     if (present)
@@ -215,7 +219,7 @@ static gpg_error_t watch_once(struct watch *w)
     err = pcsc_error(rc);
     for (size_t i = 0; i < w->n && err == 0; i++)
         if ((states[i].dwEventState & SCARD_STATE_CHANGED) != 0)
-            err = look_at(&w->slots[i], &states[i]);
+            err = look_at(w, &w->slots[i], &states[i]);
     return err;
 }
 
