@@ -18,10 +18,7 @@
 struct question {
     const struct sk_list *set;
     struct rd message;
-    struct token_job *job; /* the caller's */
-    gpg_error_t (*pin)(void *arg, const struct token_pin_request *r, struct buf *pin);
-    void (*touch)(void *arg, bool on);
-    void *arg;
+    const struct token_job *ask; /* the caller's callbacks */
 };
 
 static gpg_error_t put_credentials(const struct sk_list *set, struct buf *out)
@@ -57,15 +54,15 @@ static gpg_error_t on_pin(void *arg, const struct token_pin_request *r, struct b
 {
     const struct question *q = arg;
 
-    return q->pin != NULL ? q->pin(q->arg, r, pin) : gpg_error(GPG_ERR_CANCELED);
+    return q->ask->pin != NULL ? q->ask->pin(q->ask->arg, r, pin) : gpg_error(GPG_ERR_CANCELED);
 }
 
 static void on_touch(void *arg, bool on)
 {
     const struct question *q = arg;
 
-    if (q->touch != NULL)
-        q->touch(q->arg, on);
+    if (q->ask->touch != NULL)
+        q->ask->touch(q->ask->arg, on);
 }
 
 /* Which of SET signed, by the CREDENTIAL line among LINES. */
@@ -120,35 +117,32 @@ void standin_begin(struct buf *b, const char *use)
 }
 
 gpg_error_t standin_ask(struct agent *a, const struct sk_list *set, struct rd message,
-                        struct wait *w, struct token_job *job, struct standin *out)
+                        struct wait *w, const struct token_job *ask, struct standin *out)
 {
-    struct question q = {.set = set,
-                         .message = message,
-                         .job = job,
-                         .pin = job->pin,
-                         .touch = job->touch,
-                         .arg = job->arg};
+    struct question q = {.set = set, .message = message, .ask = ask};
+    struct token_job job = {
+        .verb = TOKEN_OTHER,
+        .word = TOKEN_VERB_ASSERT,
+        .use = "presence",
+        .pin_age = 0, /* a proof of its own: a lock that comes does not end it */
+        .want_touch = true,
+        .inquire = answer,
+        .pin = on_pin,
+        .touch = on_touch,
+        .arg = &q,
+    };
     struct token *t = hotplug_security_keys(a->hotplug, NULL);
     gpg_error_t err;
 
     if (t == NULL)
         return gpg_error(GPG_ERR_ENODEV);
-    job->verb = TOKEN_OTHER;
-    job->word = TOKEN_VERB_ASSERT;
-    job->use = "presence";
-    job->pin_age = 0; /* a proof of its own: a lock that comes does not end it */
-    job->want_touch = true;
-    job->inquire = answer;
-    job->pin = on_pin;
-    job->touch = on_touch;
-    job->arg = &q;
-    err = token_run(t, w, job);
+    err = token_run(t, w, &job);
     if (err == 0)
-        err = check(&q, job, out);
-    if (err == 0 && job->device[0] != '\0')
-        hotplug_note_device(a->hotplug, job->device);
-    buf_free(&job->result);
-    buf_free(&job->lines);
+        err = check(&q, &job, out);
+    if (err == 0 && job.device[0] != '\0')
+        hotplug_note_device(a->hotplug, job.device);
+    buf_free(&job.result);
+    buf_free(&job.lines);
     token_unref(t);
     return err;
 }
@@ -215,7 +209,7 @@ static const char *explain(gpg_error_t err)
 
 gpg_error_t run_ask_standin(struct run *r)
 {
-    struct token_job job = {.pin = run_on_pin, .touch = tell, .arg = r};
+    const struct token_job ask = {.pin = run_on_pin, .touch = tell, .arg = r};
     struct sk_list *set;
     struct buf message = BUF_INIT;
     struct standin shown;
@@ -231,7 +225,7 @@ gpg_error_t run_ask_standin(struct run *r)
     run_fresh_deadline(r);
     err = put_message(r, &message);
     if (err == 0)
-        err = standin_ask(r->a, set, buf_rd(&message), &r->w, &job, &shown);
+        err = standin_ask(r->a, set, buf_rd(&message), &r->w, &ask, &shown);
     run_hide_notice(r);
     if (err == 0) {
         r->stood_in = true;

@@ -186,7 +186,7 @@ static gpg_error_t unlock_by(struct unlock *u, struct token *t)
 /* By an enrolled FIDO token. */
 static gpg_error_t unlock_by_presence(struct unlock *u, const struct sk_list *set)
 {
-    struct token_job job = {.pin = on_pin, .touch = on_touch, .arg = u};
+    const struct token_job ask_for = {.pin = on_pin, .touch = on_touch, .arg = u};
     struct buf message = BUF_INIT;
     struct standin shown;
     char *how;
@@ -196,7 +196,7 @@ static gpg_error_t unlock_by_presence(struct unlock *u, const struct sk_list *se
     standin_begin(&message, "unlock");
     err = buf_err(&message);
     if (err == 0)
-        err = standin_ask(u->a, set, buf_rd(&message), &u->w, &job, &shown);
+        err = standin_ask(u->a, set, buf_rd(&message), &u->w, &ask_for, &shown);
     prompt_notice_hide(u->notice);
     buf_free(&message);
     if (err != 0) {

@@ -46,8 +46,8 @@ static void use(fido_dev_t *d)
         const fido_cred_t *c = fido_credman_rk(rk, i);
 
         if (fido_public_key(fido_cred_type(c),
-                            rd_of(fido_cred_pubkey_ptr(c), fido_cred_pubkey_len(c)), "ssh:",
-                            &k) == 0)
+                            rd_of(fido_cred_pubkey_ptr(c), fido_cred_pubkey_len(c)),
+                            "ssh:", &k) == 0)
             REQUIRE(key_is_sk(k) && k->plain != NULL);
         key_unref(k);
         k = NULL;
@@ -61,8 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct card_transport transport = {.transmit = transmit};
     struct rd script = rd_of(data, size);
-    struct fido_apdu a = {.close = no_close,
-                          .card = {.transport = &transport, .handle = &script}};
+    struct fido_apdu a = {.close = no_close, .card = {.transport = &transport, .handle = &script}};
     fido_dev_t *d = fido_dev_new();
 
     fuzz_init();

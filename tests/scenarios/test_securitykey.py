@@ -382,6 +382,19 @@ class ByLibfido2(Case):
         self.assertEqual(self.agent.last()["reason"], "not touched in time")
         fido.wait_blink(False)
 
+    def test_no_touch_required(self):
+        fido = SecurityKey(self.bench)
+        self.begin("Match all\n Touch none\n", emulators=[fido])
+        server = Sshd(self.bench, "host")
+        key = self.make(fido, flags=0)
+        self.add(key)
+        server.authorize("no-touch-required " + key.with_suffix(".pub").read_text())
+        self.assertEqual(server.login().stdout, "in\n")
+        self.assertEqual((self.agent.last()["presence"], self.agent.last()["security_key"]["flags"]), ("none", 0))
+        self.assertEqual((fido.state()["asserted"], self.notices()), (0, []))
+        server.authorize(key.with_suffix(".pub").read_text())
+        self.assertNotEqual(server.login(check=False).returncode, 0)
+
     def test_two_requests_are_two_touches(self):
         fido = SecurityKey(self.bench)
         self.begin(emulators=[fido])

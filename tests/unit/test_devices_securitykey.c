@@ -1,5 +1,6 @@
 /* The drivers of security keys: against the authenticator in software and the test middleware, both from the folder that this
  * program was built into. This program is its own sk-helper. */
+#include "devices/fido_pcsc.h"
 #include "devices/sk_api.h"
 #include "devices/sk_helper.h"
 #include "tests/unit/proto_util.h"
@@ -566,6 +567,109 @@ START_TEST(arguments)
 }
 END_TEST
 
+/* --- behind card readers -------------------------------------------------------------------------------------------------- */
+
+static void put_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_ge(fputs(text, f), 0);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+/* As the kernel lays it out: usb_device, interface, hid device, hidraw node. */
+START_TEST(usb_addresses)
+{
+    char sys[] = "/tmp/latchkey-sys-XXXXXX";
+    int bus, dev;
+
+    ck_assert_ptr_nonnull(mkdtemp(sys));
+    ck_assert_int_eq(chdir(sys), 0);
+    ck_assert(mkdir("class", 0700) == 0 && mkdir("class/hidraw", 0700) == 0 &&
+              mkdir("class/hidraw/hidraw7", 0700) == 0 && mkdir("usb", 0700) == 0 &&
+              mkdir("usb/if0", 0700) == 0 && mkdir("usb/if0/hid", 0700) == 0);
+    ck_assert_int_eq(symlink("../../../usb/if0/hid", "class/hidraw/hidraw7/device"), 0);
+    fido_hid_address(sys, "/dev/hidraw7", &bus, &dev);
+    ck_assert(bus == -1 && dev == -1);
+    put_text("usb/busnum", "3\n");
+    fido_hid_address(sys, "/dev/hidraw7", &bus, &dev);
+    ck_assert(bus == -1 && dev == -1);
+    put_text("usb/devnum", "17\n");
+    fido_hid_address(sys, "/dev/hidraw7", &bus, &dev);
+    ck_assert(bus == 3 && dev == 17);
+    fido_hid_address(sys, "/dev/hidraw8", &bus, &dev);
+    ck_assert(bus == -1 && dev == -1);
+    ck_assert(unlink("usb/devnum") == 0 && unlink("usb/busnum") == 0 &&
+              unlink("class/hidraw/hidraw7/device") == 0 && rmdir("usb/if0/hid") == 0 &&
+              rmdir("usb/if0") == 0 && rmdir("usb") == 0 && rmdir("class/hidraw/hidraw7") == 0 &&
+              rmdir("class/hidraw") == 0 && rmdir("class") == 0);
+    ck_assert_int_eq(chdir("/"), 0);
+    ck_assert_int_eq(rmdir(sys), 0);
+}
+END_TEST
+
+/* A card that answers what stands here, and what it was sent. */
+struct script {
+    const char *answers; /* hexadecimal, ended by blanks */
+    struct buf sent;
+};
+
+static gpg_error_t play(void *handle, struct rd command, struct buf *response)
+{
+    struct script *s = handle;
+    size_t n = strcspn(s->answers, " ");
+    char *one = gpgrt_bsprintf("%.*s", (int)n, s->answers);
+    char *hex = hex_encode(command.p, command.n);
+
+    buf_printf(&s->sent, "%s ", hex);
+    ck_assert_uint_eq(hex_decode(one, response), 0);
+    s->answers += n + (s->answers[n] == ' ');
+    gpgrt_free(one);
+    gpgrt_free(hex);
+    return 0;
+}
+
+START_TEST(apdus)
+{
+    static const struct card_transport transport = {.transmit = play};
+    static const uint8_t nonce[8] = {1, 2, 3, 4, 5, 6, 7, 8}, info[] = {4}, assertion[] = {2, 0xa0};
+    struct script s = {.answers =
+                           "5532465F56329000 00A09000 029100 029100 002E9000 019100 2D9000 6A82"};
+    struct fido_apdu a = {.card = {.transport = &transport, .handle = &s}};
+    struct fido_apdu none = a;
+    uint8_t got[64];
+
+    ck_assert_int_eq(fido_apdu_tx(&a, 6, nonce, sizeof nonce), 0);
+    ck_assert_int_eq(fido_apdu_rx(&a, 6, got, sizeof got, 0), 17);
+    ck_assert(memcmp(got, nonce, 8) == 0 && got[16] == 4);
+    /* Opened again: it is selected still, and what it is is known. */
+    ck_assert_int_eq(fido_apdu_tx(&a, 6, nonce, sizeof nonce), 0);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(fido_apdu_tx(&a, 0x10, info, sizeof info), 0);
+        ck_assert_int_eq(fido_apdu_rx(&a, 0x10, got, sizeof got, 0), 2);
+    }
+    /* "Not yet" is asked again. */
+    ck_assert_int_eq(fido_apdu_tx(&a, 0x10, assertion, sizeof assertion), 0);
+    ck_assert_int_eq(fido_apdu_rx(&a, 0x10, got, sizeof got, -1), 2);
+    ck_assert_int_eq(got[1], 0x2e);
+    /* Called off. */
+    ck_assert_int_eq(fido_apdu_tx(&a, 0x10, assertion, sizeof assertion), 0);
+    ck_assert_int_eq(fido_apdu_tx(&a, 0x11, NULL, 0), 0);
+    ck_assert_int_eq(fido_apdu_rx(&a, 0x10, got, sizeof got, -1), 1);
+    ck_assert_int_eq(got[0], 0x2d);
+    ck_assert_str_eq(buf_cstr(&s.sent),
+                     "00A4040008A0000006472F000100 80108000010400 801080000202A000 8011000000 "
+                     "8011000000 801080000202A000 8011110000 ");
+    ck_assert(fido_apdu_select(&none));
+    ck_assert_int_eq(none.applet, APPLET_NONE);
+    ck_assert_int_eq(fido_apdu_rx(&none, 6, got, sizeof got, 0), -1);
+    fido_apdu_clear(&a);
+    fido_apdu_clear(&none);
+    buf_free(&s.sent);
+}
+END_TEST
+
 static void tests(TCase *tc)
 {
     tcase_add_loop_test(tc, bodies, 0, 2);
@@ -574,6 +678,8 @@ static void tests(TCase *tc)
     tcase_add_loop_test(tc, fido, 0, 2);
     tcase_add_loop_test(tc, fido_pin, 0, 2);
     tcase_add_test(tc, arguments);
+    tcase_add_test(tc, usb_addresses);
+    tcase_add_test(tc, apdus);
 }
 
 int main(int argc, char **argv)
