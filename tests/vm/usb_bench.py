@@ -56,7 +56,6 @@ class Service(Pcscd):
         self.conf = bench.top / "c"
         self.conf.mkdir()
         self.socket = self.dir / "pcscd.comm"
-        self.wanted = True
         bench.cleanups.append(self._leave)
         self.start()
 
@@ -64,32 +63,41 @@ class Service(Pcscd):
         return self.bench.start(*args, **kw)
 
     def start(self):
+        self._launch()
+        threading.Thread(target=self._supervise, args=(self.pcscd,), daemon=True).start()
+
+    def _launch(self):
         self.dir.mkdir(exist_ok=True)
         with open(self.bench.top / "pcscd.log", "ab") as log:
             self.pcscd = self.bench.start(shutil.which("pcscd", path=self.bench.env["PATH"]), "-f", self.level, "-c", self.conf,
                                           stdout=log, stderr=log, env=self.env)
         wait_until(self._answers, "pcscd answers")
-        threading.Thread(target=self._supervise, args=(self.pcscd,), daemon=True).start()
 
     def _supervise(self, process):
-        """pcscd 1.9 crashes now and then when a reader comes while another one goes. As with systemd, it is started anew."""
-        status = process.wait()
-        if self.wanted and process is self.pcscd:
+        """pcscd 1.9 crashes now and then when a reader comes while another one goes. As with systemd, it is started anew: by this thread,
+        which stays, for the processes of one that ends would end with it."""
+        while True:
+            status = process.wait()
+            if process is not self.pcscd:
+                return
             Service.crashes.append(status)
             self._clear()
-            self.start()
+            self._launch()
+            process = self.pcscd
 
     def _clear(self):
         for f in ("pcscd.comm", "pcscd.pid"):
             (self.dir / f).unlink(missing_ok=True)
 
     def _leave(self):
-        self.wanted = False
+        self.pcscd = None
 
     def kill(self, sig=signal.SIGKILL):
+        process = self.pcscd
         self._leave()
-        super().kill(sig)
-        self.wanted = True
+        process.send_signal(sig)
+        process.wait()
+        self._clear()
 
     def said(self):
         return (self.bench.top / "pcscd.log").read_text(errors="replace")
