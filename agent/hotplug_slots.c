@@ -414,7 +414,8 @@ void slots_usb_removed(struct hotplug *h, int bus, int dev)
         next = TAILQ_NEXT(s, link);
         if (s->bus != bus || s->dev != dev)
             continue;
-        if (s->port != NULL)
+        /* In the middle of a request it may leave to come back with the application that the request needs. */
+        if (s->port != NULL && s->token != NULL && token_load(s->token, NULL, NULL) > 0)
             s->away_until_ms = monotonic_ms() + AWAY_MS;
         else
             slot_end(h, s, true);
@@ -591,7 +592,9 @@ void slots_eof(struct hotplug *h, struct token *t)
 {
     struct slot *s = find_token(h, t);
 
-    if (s != NULL)
+    if (s != NULL && s->away_until_ms != INT64_MAX)
+        slot_end(h, s, true); /* its process has given it up */
+    else if (s != NULL)
         slot_lost(h, s);
 }
 

@@ -156,7 +156,7 @@ static unsigned verify_on_screen(struct emu *e, const struct cmd *c)
     if (e->tries[c->p2 == 0x83 ? PW3 : PW1] == 0)
         return BLOCKED;
     e->verify_count++;
-    e->verified[c->p2 - 0x81] = touched(e, 1);
+    e->verified[c->p2 - 0x81] = emu_touched(e, false);
     return e->verified[c->p2 - 0x81] ? OK : COND;
 }
 

@@ -60,7 +60,7 @@ struct emu {
     uint8_t serial[4];
     /* application state */
     bool selected, piv_selected, terminated;
-    bool fido; /* the FIDO applet is there, too */
+    bool fido;        /* the FIDO applet is there, too */
     bool verified[3]; /* 81, 82, 83 */
     int tries[3];
     struct buf pins[3];  /* as compared: derived when a KDF is set */

@@ -61,6 +61,11 @@ static void *fake_channel(void *arg)
 
     say(fd, "OK\n");
     while (fgets(line, sizeof line, in) != NULL) {
+        if (strncmp(line, "VERIFY", 6) == 0) { /* takes its time, and fails for good */
+            while (access(getenv("LATCHKEY_TEST_ONCE"), F_OK) != 0)
+                poll(NULL, 0, 1);
+            _exit(9);
+        }
         if (strncmp(line, "LEARN", 5) != 0) {
             say(fd, "OK\n");
             continue;
@@ -869,29 +874,61 @@ static void turn(void)
     (void)slots_restart_due(a.hotplug);
 }
 
-/* Where it hangs is what it is known by: it comes back as another device. */
-START_TEST(an_application_is_changed)
+START_TEST(a_wallet_is_pulled)
 {
     take_over();
     slots_wallet_in(a.hotplug, "changing", "A node", 1, 250, "usb1/1-2");
     until((turn(), entry_is("card-A", "ready")));
     slots_usb_removed(a.hotplug, 1, 250);
-    turn();
-    ck_assert(entry_is("card-A", "ready"));
+    ck_assert(lock_is_locked(a.lock));
+    ck_assert(entry_is("card-A", "pulled"));
+    /* Another one, and told twice. */
+    slots_wallet_in(a.hotplug, "changing", "B node", 1, 251, "usb1/1-2");
     slots_wallet_in(a.hotplug, "changing", "B node", 1, 251, "usb1/1-2");
     until((turn(), entry_is("card-B", "ready")));
-    ck_assert(!entry_is("card-A", ""));
-    /* The same node's name once more, and told twice. */
+}
+END_TEST
+
+static void *request(void *arg)
+{
+    struct token_job j = {.verb = TOKEN_VERIFY, .pin_age = -1};
+    struct wait w;
+
+    ck_assert_uint_eq(wait_begin(a.waits, &w, -1, 60), 0);
+    ck_assert_uint_ne(token_run(arg, &w, &j), 0);
+    wait_end(&w);
+    buf_free(&j.result);
+    buf_free(&j.lines);
+    token_unref(arg);
+    return NULL;
+}
+
+/* In the middle of a request it comes back as another device, known by where it hangs; or it does not. */
+START_TEST(an_application_is_changed)
+{
+    pthread_t thread;
+    struct token *t;
+
+    take_over();
+    slots_wallet_in(a.hotplug, "changing", "A node", 1, 250, "usb1/1-2");
+    until((turn(), entry_is("card-A", "ready")));
+    t = token_ref(TAILQ_FIRST(&a.hotplug->slots)->token);
+    ck_assert_int_eq(pthread_create(&thread, NULL, request, t), 0);
+    until(token_load(t, NULL, NULL) > 0);
+    slots_usb_removed(a.hotplug, 1, 250);
+    turn();
+    ck_assert(entry_is("card-A", "ready") && !lock_is_locked(a.lock));
+    slots_wallet_in(a.hotplug, "changing", "B node", 1, 251, "usb1/1-2");
+    turn();
+    ck_assert(entry_is("card-A", "ready") && !lock_is_locked(a.lock));
+    /* Another one elsewhere is no return, and the request's end is the end. */
     slots_usb_removed(a.hotplug, 1, 251);
-    slots_wallet_in(a.hotplug, "changing", "B node", 1, 252, "usb1/1-2");
-    slots_wallet_in(a.hotplug, "changing", "B node", 1, 252, "usb1/1-2");
-    until((turn(), entry_is("card-B", "ready")));
-    /* Another one elsewhere is no return. */
-    slots_usb_removed(a.hotplug, 1, 252);
-    slots_wallet_in(a.hotplug, "changing", "C node", 1, 253, "usb1/1-3");
+    slots_wallet_in(a.hotplug, "changing", "C node", 1, 252, "usb1/1-3");
     until((turn(), entry_is("card-C", "ready")));
+    close(open(once, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    pthread_join(thread, NULL);
     until((turn(), lock_is_locked(a.lock)));
-    ck_assert(entry_is("card-B", "pulled"));
+    ck_assert(entry_is("card-A", "pulled"));
     ck_assert(entry_is("card-C", "ready"));
 }
 END_TEST
@@ -942,6 +979,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, a_fido_token_that_served_locks);
     tcase_add_test(tc, one_stick_with_two_interfaces);
     tcase_add_test(tc, descriptors);
+    tcase_add_test(tc, a_wallet_is_pulled);
     tcase_add_test(tc, an_application_is_changed);
     suite_add_tcase(s, tc);
     sr = srunner_create(s);
