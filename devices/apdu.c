@@ -208,3 +208,17 @@ gpg_error_t apdu_error(unsigned sw)
             return gpg_error(known[i].code);
     return gpg_error((sw & 0xfff0) == 0x63c0 ? GPG_ERR_BAD_PIN : GPG_ERR_CARD);
 }
+
+bool apdu_is_exchange(gpg_error_t err)
+{
+    switch (gpg_err_code(err)) {
+    case GPG_ERR_CARD_REMOVED:
+    case GPG_ERR_ENODEV:
+    case GPG_ERR_CARD_RESET:
+    case GPG_ERR_EAGAIN:
+    case GPG_ERR_ENOMEM:
+        return true;
+    default:
+        return false;
+    }
+}

@@ -58,5 +58,7 @@ struct rd apdu_historical(struct rd atr);
 
 /* The nearest error code for a status word other than 9000. */
 gpg_error_t apdu_error(unsigned sw);
+/* Did the exchange fail, whatever the card would have said? */
+bool apdu_is_exchange(gpg_error_t err);
 
 #endif

@@ -205,20 +205,6 @@ static bool for_decryption(unsigned i)
     return i == PIV_KEYM;
 }
 
-static bool is_exchange(gpg_error_t err)
-{
-    switch (gpg_err_code(err)) {
-    case GPG_ERR_CARD_REMOVED:
-    case GPG_ERR_ENODEV:
-    case GPG_ERR_CARD_RESET:
-    case GPG_ERR_EAGAIN:
-    case GPG_ERR_ENOMEM:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static gpg_error_t by_metadata(struct piv *p, unsigned i)
 {
     struct piv_slot *s = &p->slots[i];
@@ -293,7 +279,7 @@ static gpg_error_t read_slot(struct piv *p, unsigned i)
         err = gpg_error(GPG_ERR_PUBKEY_ALGO);
     if (err == 0 && !p->has_metadata && is_at_least(p, 4, 3))
         err = by_attestation(p, i);
-    if (err == 0 || is_exchange(err))
+    if (err == 0 || apdu_is_exchange(err))
         return err;
     if (gpg_err_code(err) != GPG_ERR_NO_OBJ && gpg_err_code(err) != GPG_ERR_NO_DATA)
         gpgrt_log_info("%s: the PIV key in slot %02x cannot be used: %s\n", p->place.reader,
@@ -314,7 +300,7 @@ static gpg_error_t find_metadata(struct piv *p)
     if (is_at_least(p, 4, 0)) {
         err = piv_get_metadata(p, piv_places[PIV_AUTH].ref, &data, &m);
         p->has_metadata = err == 0 || gpg_err_code(err) == GPG_ERR_NO_OBJ;
-        if (!is_exchange(err))
+        if (!apdu_is_exchange(err))
             err = 0;
     }
     buf_free(&data);
@@ -335,7 +321,7 @@ static gpg_error_t find_proof(struct piv *p)
     if (gpg_err_code(err) == GPG_ERR_BAD_SIGNATURE)
         gpgrt_log_info("%s: the PIV card does not prove its card authentication key (9E)\n",
                        p->place.reader);
-    return is_exchange(err) ? err : 0;
+    return apdu_is_exchange(err) ? err : 0;
 }
 
 gpg_error_t piv_learn(struct piv *p)

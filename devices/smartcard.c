@@ -14,6 +14,7 @@ struct smartcard {
     struct card_link openpgp_link, piv_link;
     struct openpgp *openpgp; /* NULL: the card has no such application */
     struct piv *piv;         /* likewise */
+    bool openpgp_seen, piv_seen;
 };
 
 static void close_card(void *state)
@@ -61,32 +62,40 @@ out:
 
 /* --- learning ------------------------------------------------------------------------------------------------------- */
 
-static bool is_absent(gpg_error_t err)
+/* An application that was never there is done with; one that was, and does not answer now, is a trouble to be told. */
+static bool is_absent(gpg_error_t err, bool seen)
 {
-    return gpg_err_code(err) == GPG_ERR_NOT_SUPPORTED;
+    return gpg_err_code(err) == GPG_ERR_NOT_SUPPORTED && !seen;
 }
 
 static gpg_error_t learn_openpgp(struct smartcard *c, bool refresh, bool ssh_only)
 {
     gpg_error_t err = c->openpgp != NULL ? openpgp_learn_card(c->openpgp, refresh, ssh_only) : 0;
 
-    if (is_absent(err)) {
+    if (is_absent(err, c->openpgp_seen)) {
         openpgp_free(c->openpgp);
         c->openpgp = NULL;
-        err = 0;
+        return 0;
     }
+    c->openpgp_seen |= err == 0;
     return err;
 }
 
+/* What PIV says that nobody understands must not keep OpenPGP's keys from being served. */
 static gpg_error_t learn_piv(struct smartcard *c, bool refresh)
 {
     gpg_error_t err = c->piv != NULL ? piv_learn_card(c->piv, refresh) : 0;
+    bool absent = is_absent(err, c->piv_seen);
 
-    if (is_absent(err)) {
+    if (absent || (err != 0 && !c->piv_seen && c->openpgp != NULL && !apdu_is_exchange(err))) {
+        if (!absent)
+            gpgrt_log_error("%s: its PIV application cannot be read: %s\n", c->place.reader,
+                            gpg_strerror(err));
         piv_free(c->piv);
         c->piv = NULL;
-        err = 0;
+        return 0;
     }
+    c->piv_seen |= err == 0;
     return err;
 }
 
