@@ -11,7 +11,8 @@
  *                         "tokens": [{"name","kind","serial","label","version","reader","state","contactless",
  *                                     "tries":[a,b,c],"counter","queue":n,"waiting_for_touch":bool,"draining":bool,
  *                                     "verified_before":bool,
- *                                     "applications": ["openpgp","piv"..],"keys":n,"identities_unread":n}] , "audit": path|null,
+ *                                     "applications": ["openpgp","piv"..],"keys":n,"identities_unread":n,
+ *                                     "hint": what its person has to do first|null}], "audit": path|null,
  *                         "certificates_left_out": [{"file","problem"}] }
  *   KEYS                [{ "type","bits","curve"|null,"fingerprint","keygrip","openpgp_fingerprint"|null,
  *                          "openpgp_created"|null,"comment","ssh": "type base64"|null,"certificate": bool,
