@@ -125,20 +125,20 @@ $(BUILD)/flags: FORCE
 .PHONY: FORCE
 FORCE:
 
-$(BUILD)/obj/%.o: %.c $(BUILD)/flags
-	@mkdir -p $(dir $@)
-	$(call say,CC  )$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
-
 # Messages from .proto files, by protobuf-c.
 PROTOC_C ?= protoc-c
 pb_headers := $(patsubst %.proto,$(BUILD)/gen/%.pb-c.h,$(wildcard devices/*.proto))
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags | $(pb_headers)
+	@mkdir -p $(dir $@)
+	$(call say,CC  )$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+
 $(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h: %.proto
 	@mkdir -p $(BUILD)/gen
 	$(call say,GEN )$(PROTOC_C) --proto_path=. --c_out=$(BUILD)/gen $<
 $(BUILD)/obj/%.pb-c.o: $(BUILD)/gen/%.pb-c.c $(BUILD)/flags
 	@mkdir -p $(dir $@)
 	$(call say,CC  )$(CC) $(ALL_CFLAGS) -Wno-conversion $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/obj/devices/%.o $(BUILD)/obj/tests/%.o: | $(pb_headers)
 
 define archive
 $(lib_$(1)): $(call obj,$(src_$(1)))

@@ -216,7 +216,18 @@ class Denied(Case):
         self.assertEqual(self.pin.dialogs(), [])
 
 
-class Keys(Case):
+class Moving(Case):
+    def soft(self, uid, algo="ed25519", sub="cv25519"):
+        self.gpg("--batch", "--passphrase", "", "--quick-generate-key", uid, algo, "sign,cert", "0")
+        fpr = self.gpg.fprs()[0]
+        self.gpg("--batch", "--passphrase", "", "--quick-add-key", fpr, sub, "encr", "0")
+        return fpr
+
+    def move(self, fpr, *lines):
+        return self.gpg.edit(*lines, command=["--edit-key", fpr])
+
+
+class Keys(Moving):
     def test_made_on_the_card_and_used(self):
         card = self.card("gnuk")
         self.ready()
@@ -236,15 +247,6 @@ class Keys(Case):
         self.crypt()
         self.assertIn("sec>", self.gpg("-K").stdout)
         self.assertEqual(card.state()["tries"], [3, 0, 3])
-
-    def soft(self, uid, algo="ed25519", sub="cv25519"):
-        self.gpg("--batch", "--passphrase", "", "--quick-generate-key", uid, algo, "sign,cert", "0")
-        fpr = self.gpg.fprs()[0]
-        self.gpg("--batch", "--passphrase", "", "--quick-add-key", fpr, sub, "encr", "0")
-        return fpr
-
-    def move(self, fpr, *lines):
-        return self.gpg.edit(*lines, command=["--edit-key", fpr])
 
     def test_moved_to_the_card(self):
         card = self.card("gnuk")
@@ -302,6 +304,32 @@ class Keys(Case):
         self.assertEqual(card.state()["tries"][0], 2)
         self.gpg("--passphrase=" + PIN, *loop, "/etc/hostname")
         self.assertEqual(card.state()["tries"][0], 3)
+
+
+class Counted(Moving):
+    """What a signature by gpg costs the card, once the PIN is verified."""
+
+    APDUS = 3
+
+    def test_apdus(self):
+        card = self.card("gnuk")
+        self.ready()
+        fpr = self.soft("Counter <counter@x.test>")
+        self.pin.yes()
+        self.pin.pin(ADMIN)
+        self.pin.yes()
+        self.move(fpr, "keytocard", "y", "1", "key 1", "keytocard", "2", "save")
+        self.pin.pin(PIN)
+        self.sign("counter@x.test")
+        for _ in range(2):
+            self.assertEqual(card.count(lambda: self.sign("counter@x.test"))["total"], self.APDUS, card.log())
+
+
+class CountedLeft(Counted):
+    """The same for a card that may stay verified."""
+
+    POLICY = FREE + " AfterUse leave\n"
+    APDUS = 1
 
 
 class TwoCards(Case):
