@@ -1,10 +1,12 @@
 """Cards through stock gpg: what `gpg --card-edit` does, keys moved to cards, keys used on them."""
+import hashlib
 import os
 import re
 import socket
 import unittest
 
 from harness import Bench, Card, Gpg, Pcscd, wait_until
+from harness.agentclient import userauth
 from harness.assuan import Assuan, AssuanError
 
 FREE = "Match all\n Touch none\n Access allow\n"
@@ -213,6 +215,22 @@ class Denied(Case):
         self.assertIn("Forbidden", out.stderr)
         self.gpg.edit("admin", "factory-reset", "y", "yes", "quit", check=False)
         self.assertEqual(len(self.attributes()["KEYPAIRINFO"]), 3)
+        self.assertEqual(self.pin.dialogs(), [])
+
+
+class AnotherFamily(Case):
+    POLICY = ""
+
+    def test_a_hash_of_a_login(self):
+        """What gpg's protocol could only show as a hash might be a login: an ssh key signs none of them."""
+        card = self.card("gnuk", "--key", "sig=nistp256", "--key", "dec=nistp256", "--key", "aut=nistp256")
+        self.ready()
+        grip = [line.split()[0] for line in self.attributes()["KEYPAIRINFO"] if "OPENPGP.3" in line][0]
+        digest = hashlib.sha256(userauth(b"x" * 32, "root", b"")).hexdigest()
+        for command in (f"SCD SETDATA {digest}", "SCD PKAUTH OPENPGP.3"), (f"SIGKEY {grip}", f"SETHASH 8 {digest}", "PKSIGN"):
+            answers = self.gpg.connect(*command)
+            self.assertRegex(answers[-1], r"^ERR \d+ (Forbidden|No policy match)", command)
+        self.assertEqual(card.state()["verifies"], 0)
         self.assertEqual(self.pin.dialogs(), [])
 
 

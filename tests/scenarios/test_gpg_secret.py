@@ -1,4 +1,5 @@
 """gpg's secret keys made, moved and changed by stock gpg with latchkey-agent behind it, and the dialogs of all that."""
+import filecmp
 import re
 import shutil
 import subprocess
@@ -79,6 +80,34 @@ class Making(GpgCase):
         # for the new key, for the one that certifies the second, for use
         self.assertEqual(len(self.p.dialogs()), 3 * len(self.ALGOS))
         self.assertEqual(len(self.g.keys()), 2 * len(self.ALGOS))
+
+    def test_much_data(self):
+        self.make()
+        fpr = self.new_key(passphrase="")
+        self.add_key(fpr, "cv25519", passphrase="")
+        big, out, back = (self.bench.top / name for name in ("big", "out", "back"))
+        with open(big, "wb") as f:
+            f.truncate(100 << 20)
+        self.g("-b", "-o", out, big, timeout=60)
+        self.assertIn("[GNUPG:] GOODSIG", self.g("--verify", out, big, timeout=60).stderr)
+        out.unlink()
+        self.g("--batch", "--trust-model", "always", "-r", fpr, "-s", "-e", "-o", out, big, timeout=60)
+        self.assertIn("[GNUPG:] GOODSIG", self.g("-d", "-o", back, out, timeout=60).stderr)
+        self.assertTrue(filecmp.cmp(big, back, shallow=False))
+
+    def test_git(self):
+        self.make()
+        fpr = self.new_key()
+        repo = self.bench.top / "repo"
+        git = lambda *args: self.bench.run("git", "-c", "gpg.program=gpg", "-c", f"user.signingkey={fpr}", "-c", "user.name=Ann",
+                                           "-c", "user.email=ann@x.test", *args, env=self.g.env)
+        git("init", "-q", repo)
+        self.forget()
+        self.p.pin(GOOD)
+        git("-C", repo, "commit", "-q", "--allow-empty", "-S", "-m", "signed")
+        git("-C", repo, "tag", "-s", "-m", "signed", "v1")
+        self.assertIn("GOODSIG", git("-C", repo, "verify-commit", "--raw", "HEAD").stderr)
+        self.assertIn("GOODSIG", git("-C", repo, "verify-tag", "--raw", "v1").stderr)
 
     def test_batch_with_a_given_passphrase(self):
         self.make()
