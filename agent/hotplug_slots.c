@@ -1,25 +1,19 @@
 #include "agent/hotplug_slots.h"
 
-#include "agent/child.h"
 #include "agent/grants.h"
 #include "agent/keyring.h"
-#include "agent/lock.h"
 #include "agent/token_memory.h"
 #include "agent/wallets.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LEARN_TIMEOUT_S 30u
 #define RESTART_MS      250
 #define RESTART_MAX_MS  30000
 #define STEADY_MS       10000 /* ready that long: what comes next is a new trouble */
-#define MAX_PAST        32u
-#define SAME_PULL_MS    2000 /* within that the interfaces of one stick go */
-#define HINT_MS         5000 /* how often a token that waits for its person is looked at */
-#define AWAY_MS         5000 /* for a Ledger to come back with another application */
-#define REST_MS         2000 /* idle that long: the keys that ssh does not need are read */
+#define HINT_MS         5000  /* how often a token that waits for its person is looked at */
+#define AWAY_MS         5000  /* for a Ledger to come back with another application */
+#define REST_MS         2000  /* idle that long: the keys that ssh does not need are read */
 
 static struct slot *find_reader(struct hotplug *h, const char *reader)
 {
@@ -126,47 +120,6 @@ static void slot_drop_token(struct hotplug *h, struct slot *s)
     token_unref(t);
 }
 
-static void forget_past(struct hotplug *h, const char *name)
-{
-    struct past *p, *next;
-
-    for (p = TAILQ_FIRST(&h->past); p != NULL; p = next) {
-        next = TAILQ_NEXT(p, link);
-        if (name == NULL || strcmp(p->name, name) == 0) {
-            TAILQ_REMOVE(&h->past, p, link);
-            h->npast--;
-            gpgrt_free(p->name);
-            gpgrt_free(p);
-        }
-    }
-}
-
-void past_remember(struct hotplug *h, const char *name, bool pulled, int bus, int dev)
-{
-    struct past *p = gpgrt_calloc(1, sizeof *p), *last;
-
-    if (p == NULL)
-        return;
-    *p = (struct past){.name = gpgrt_strdup(name),
-                       .pulled = pulled,
-                       .at_ms = monotonic_ms(),
-                       .bus = bus,
-                       .dev = dev};
-    if (p->name == NULL) {
-        gpgrt_free(p);
-        return;
-    }
-    forget_past(h, name);
-    TAILQ_INSERT_HEAD(&h->past, p, link);
-    if (++h->npast > MAX_PAST) {
-        last = TAILQ_LAST(&h->past, pasts);
-        TAILQ_REMOVE(&h->past, last, link);
-        h->npast--;
-        gpgrt_free(last->name);
-        gpgrt_free(last);
-    }
-}
-
 static void slot_free(struct slot *s)
 {
     gpgrt_free(s->reader);
@@ -177,56 +130,12 @@ static void slot_free(struct slot *s)
 }
 
 /* The name reaches the command as a variable, never as a part of its text. */
-static void run_on_unplug(struct hotplug *h, const char *name)
-{
-    const char *command = h->a->settings->on_unplug;
-    char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)command,
-                    NULL};
-    static const int null_fds[] = {-1, -1, -1};
-    struct child *c = NULL;
-    size_t n = 0;
-    char **env, *var;
-
-    if (command == NULL)
-        return;
-    while (environ[n] != NULL)
-        n++;
-    env = gpgrt_calloc(n + 2, sizeof *env);
-    var = gpgrt_bsprintf("LATCHKEY_TOKEN=%s", name);
-    if (env != NULL && var != NULL) {
-        const struct child_spec spec = {.path = "/bin/sh",
-                                        .argv = argv,
-                                        .envp = env,
-                                        .fds = null_fds,
-                                        .nfds = 3,
-                                        .keep_stderr = true,
-                                        .outlives = true};
-        gpg_error_t err;
-
-        env[0] = var; /* first: an inherited one is not looked at */
-        memcpy(env + 1, environ, n * sizeof *env);
-        err = child_start(&spec, NULL, NULL, &c);
-        if (err != 0)
-            gpgrt_log_error("OnUnplug: %s\n", gpg_strerror(err));
-    }
-    child_release(c);
-    gpgrt_free(var);
-    gpgrt_free(env);
-}
-
-static void act_on_pull(struct hotplug *h, const char *name)
-{
-    gpgrt_log_info("%s: pulled\n", name);
-    if (!h->a->settings->lock_on_unplug_token)
-        lock_now(h->a, LOCK_PULLED, name);
-}
-
 /* Ends the slot. PULLED locks, if the token had been of use; a blank card in a reader is nobody's
  * reason to lock. */
 static void slot_end(struct hotplug *h, struct slot *s, bool pulled)
 {
     if (s->usable && pulled)
-        act_on_pull(h, s->name);
+        pull_locks(h, s->name);
     else if (s->usable)
         gpgrt_log_info("%s: lost\n", s->name);
     slot_drop_token(h, s);
@@ -238,37 +147,8 @@ static void slot_end(struct hotplug *h, struct slot *s, bool pulled)
     pthread_mutex_unlock(&h->mutex);
     slots_count(h);
     if (pulled && s->usable)
-        run_on_unplug(h, s->name);
+        pull_command(h, s->name);
     slot_free(s);
-}
-
-/* The interfaces' word may come before the kernel's: a token that was taken for lost turns out to have been pulled. One stick is
- * pulled once, however many of its interfaces there were. */
-static void past_removed(struct hotplug *h, int bus, int dev)
-{
-    struct past *p;
-    char *name = NULL;
-    bool acted = false, due = false;
-
-    pthread_mutex_lock(&h->mutex);
-    TAILQ_FOREACH(p, &h->past, link)
-    {
-        if (p->bus != bus || p->dev != dev)
-            continue;
-        acted |= p->pulled && monotonic_ms() - p->at_ms < SAME_PULL_MS;
-        due |= !p->pulled;
-        if (!p->pulled && name == NULL)
-            name = gpgrt_strdup(p->name);
-        p->pulled = true;
-    }
-    if (due)
-        hotplug_changed(h);
-    pthread_mutex_unlock(&h->mutex);
-    if (due && !acted) {
-        act_on_pull(h, name != NULL ? name : "a token");
-        run_on_unplug(h, name != NULL ? name : "");
-    }
-    gpgrt_free(name);
 }
 
 /* The process is no more, the card may still be there: start anew. */
@@ -468,7 +348,7 @@ static void slot_ready(struct hotplug *h, struct slot *s, const struct token_inf
         s->bus = info->bus;
         s->dev = info->dev;
     }
-    forget_past(h, name);
+    past_forget(h, name);
     hotplug_changed(h);
     pthread_mutex_unlock(&h->mutex);
     gpgrt_free(old);
@@ -640,6 +520,6 @@ void slots_free(struct hotplug *h)
         slot_free(s);
     }
     pthread_mutex_lock(&h->mutex);
-    forget_past(h, NULL);
+    past_forget(h, NULL);
     pthread_mutex_unlock(&h->mutex);
 }

@@ -164,8 +164,6 @@ void slots_reader_gone(struct hotplug *h, const char *reader);
 void slots_service_gone(struct hotplug *h);
 /* The kernel removed the usb_device. */
 void slots_usb_removed(struct hotplug *h, int bus, int dev);
-/* Notes a token that is no more. The mutex is held. */
-void past_remember(struct hotplug *h, const char *name, bool pulled, int bus, int dev);
 void slots_learnt(struct hotplug *h, struct token *t, gpg_error_t err);
 void slots_eof(struct hotplug *h, struct token *t);
 /* Starts again, and reads the rest of, what is due; gives ms until the next one is, -1: none. */
@@ -173,6 +171,16 @@ int64_t slots_restart_due(struct hotplug *h);
 /* Is there a token whose remaining keys are being read, or could be at once? The mutex is held. */
 bool slots_rest_open(struct hotplug *h);
 void slots_free(struct hotplug *h);
+
+/* --- hotplug_pull.c */
+/* Notes a token that is no more; forgets the one called NAME, NULL: all. The mutex is held. */
+void past_remember(struct hotplug *h, const char *name, bool pulled, int bus, int dev);
+void past_forget(struct hotplug *h, const char *name);
+/* The kernel removed the usb_device: which of them was pulled after all? Without the mutex. */
+void past_removed(struct hotplug *h, int bus, int dev);
+/* A token that was of use was pulled: locks, runs OnUnplug. Without the mutex. */
+void pull_locks(struct hotplug *h, const char *name);
+void pull_command(struct hotplug *h, const char *name);
 
 /* --- hotplug_learn.c: reads what S's process tells; EVENT_LEARNT says how that went */
 gpg_error_t start_learning(struct hotplug *h, const struct slot *s, enum token_learn how);
