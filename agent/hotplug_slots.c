@@ -12,7 +12,7 @@
 #define RESTART_MAX_MS  30000
 #define STEADY_MS       10000 /* ready that long: what comes next is a new trouble */
 #define HINT_MS         5000  /* how often a token that waits for its person is looked at */
-#define AWAY_MS         5000  /* for a Ledger to come back with another application */
+#define AWAY_MS         2000  /* for a Ledger to come back with another application */
 #define REST_MS         2000  /* idle that long: the keys that ssh does not need are read */
 
 static struct slot *find_reader(struct hotplug *h, const char *reader)
@@ -294,8 +294,7 @@ void slots_usb_removed(struct hotplug *h, int bus, int dev)
         next = TAILQ_NEXT(s, link);
         if (s->bus != bus || s->dev != dev)
             continue;
-        /* In the middle of a request it may leave to come back with the application that the request needs. */
-        if (s->port != NULL && s->token != NULL && token_load(s->token, NULL, NULL) > 0)
+        if (s->port != NULL)
             s->away_until_ms = monotonic_ms() + AWAY_MS;
         else
             slot_end(h, s, true);
@@ -472,10 +471,11 @@ void slots_eof(struct hotplug *h, struct token *t)
 {
     struct slot *s = find_token(h, t);
 
-    if (s != NULL && s->away_until_ms != INT64_MAX)
-        slot_end(h, s, true); /* its process has given it up */
-    else if (s != NULL)
-        slot_lost(h, s);
+    if (s == NULL)
+        return;
+    slot_lost(h, s);
+    if (s->away_until_ms != INT64_MAX)
+        s->restart_at_ms = INT64_MAX; /* once it is back */
 }
 
 int64_t slots_restart_due(struct hotplug *h)
