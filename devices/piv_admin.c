@@ -95,7 +95,7 @@ static gpg_error_t mutual(struct piv_admin *a, size_t i, gcry_cipher_hd_t h)
     size_t n = ciphers[i].block;
     uint8_t witness[MAX_BLOCK] = {0}, challenge[MAX_BLOCK] = {0}, expected[MAX_BLOCK] = {0};
     struct buf answer = BUF_INIT, body = BUF_INIT;
-    struct rd r;
+    struct rd r = {0};
     unsigned sw = 0;
     gpg_error_t err = general_authenticate(a, ciphers[i].alg, rd_of(ask, sizeof ask), &answer, &sw);
 

@@ -1,39 +1,14 @@
 /* The driver of hardware wallets. Which keys there are the broker says: it knows the person's identities, and the public keys
  * that were read before (proto/token_protocol.h, IDENTITY). */
-#include "devices/wallet.h"
+#include "devices/wallet_driver.h"
 
-#include "proto/openpgp.h"
 #include "proto/token_protocol.h"
 
-#include <ctype.h>
 #include <string.h>
 #include <time.h>
 
 #define MAX_IDENTITIES 1024u
-#define SHORT_SERIAL   8 /* digits of it in a name */
-#define MAX_FIELD      300
 #define QUIET_MS       8000 /* reading keys unasked; the rest comes with the next LEARN */
-
-/* A key of an identity. */
-struct wallet_key {
-    struct wallet_identity id;
-    bool ecdh;
-    char *text;      /* <URI|CURVE> */
-    struct key *key; /* NULL: not read yet */
-    char grip[41];   /* its name in the token protocol */
-    bool tried;      /* reading it unasked */
-    bool maybe;      /* KEY was told by another device, or a file: this one has not said so yet */
-};
-
-struct wallet {
-    const struct wallet_make *make;
-    char *address, *passphrase;
-    void *dev; /* NULL: to be opened again */
-    struct wallet_info info;
-    struct wallet_key *keys;
-    size_t n;
-    bool more; /* not all were tried yet */
-};
 
 /* --- the device ------------------------------------------------------------------------------------------------------------- */
 
@@ -142,131 +117,6 @@ static gpg_error_t open_wallet(const struct wallet_make *make, const char *addre
 
 /* --- what is there ------------------------------------------------------------------------------------------------------------- */
 
-static char *fit_for_name(const char *s, size_t max)
-{
-    char *copy = gpgrt_strdup(s);
-
-    if (copy == NULL)
-        return NULL;
-    for (size_t i = 0; copy[i] != '\0'; i++) {
-        if (i == max)
-            copy[i] = '\0';
-        else if (!isalnum((unsigned char)copy[i]))
-            copy[i] = '_';
-    }
-    return copy;
-}
-
-/* "Trezor One \"mine\"" */
-static char *label_of(const struct wallet *w)
-{
-    const char *model = w->info.model != NULL ? w->info.model : w->make->kind;
-
-    return w->info.label != NULL && w->info.label[0] != '\0'
-               ? gpgrt_bsprintf("%s \"%.*s\"", model, MAX_FIELD, w->info.label)
-               : gpgrt_strdup(model);
-}
-
-static gpg_error_t put_token(const struct wallet *w, struct buf *lines)
-{
-    char *serial = w->info.serial != NULL && w->info.serial[0] != '\0'
-                       ? fit_for_name(w->info.serial, MAX_FIELD)
-                       : NULL;
-    char *tail = serial != NULL ? fit_for_name(serial, SHORT_SERIAL) : NULL;
-    char *name =
-        tail != NULL ? gpgrt_bsprintf("%s-%s", w->make->kind, tail) : gpgrt_strdup(w->make->kind);
-    char *label = label_of(w);
-    unsigned bus, dev;
-    long unread = 0;
-    struct buf f = BUF_INIT;
-
-    for (size_t i = 0; i < w->n; i++)
-        unread += w->keys[i].key == NULL;
-    field_put(&f, "kind", w->make->kind);
-    field_put(&f, "apps", "wallet");
-    field_put(&f, "name", name != NULL ? name : w->make->kind);
-    if (serial != NULL)
-        field_put(&f, "serial", serial);
-    if (label != NULL)
-        field_put(&f, "label", label);
-    if (w->info.version != NULL)
-        field_put(&f, "version", w->info.version);
-    if (sscanf(w->address, "usb:%u:%u", &bus, &dev) == 2) {
-        field_put_int(&f, "bus", bus);
-        field_put_int(&f, "dev", dev);
-    }
-    if (w->info.problem != NULL)
-        field_put(&f, "problem", w->info.problem);
-    if (w->info.hint != NULL)
-        field_put(&f, "hint", w->info.hint);
-    if (unread > 0)
-        field_put_int(&f, "unread", unread);
-    if (w->more)
-        field_put_int(&f, "more", 1);
-    buf_printf(lines, "TOKEN %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
-    buf_free(&f);
-    gpgrt_free(serial);
-    gpgrt_free(tail);
-    gpgrt_free(name);
-    gpgrt_free(label);
-    return buf_err(lines);
-}
-
-static bool is_gpg(const struct wallet_key *k)
-{
-    return strcmp(k->id.proto, "gpg") == 0;
-}
-
-/* As trezor-agent makes certificates: created at 0, which the fingerprint depends on. */
-static gpg_error_t put_openpgp(const struct wallet_key *k, struct buf *f)
-{
-    uint8_t fpr[20];
-    gpg_error_t err = openpgp_fingerprint(k->key, 0, fpr);
-    char *hex = err == 0 ? hex_encode(fpr, sizeof fpr) : NULL;
-
-    if (err == 0 && hex == NULL)
-        err = gpg_error_from_syserror();
-    if (err == 0) {
-        field_put_int(f, "created", 0);
-        field_put(f, "fpr", hex);
-    }
-    gpgrt_free(hex);
-    return err;
-}
-
-static gpg_error_t put_fields(const struct wallet *w, const struct wallet_key *k, struct buf *f)
-{
-    bool pinless = w->dev != NULL && w->make->pinless != NULL && w->make->pinless(w->dev);
-    gpg_error_t err = driver_put_key(f, k->grip, k->key,
-                                     k->ecdh     ? "e"
-                                     : is_gpg(k) ? "s"
-                                                 : "sa",
-                                     is_gpg(k) ? "gpg" : "ssh");
-
-    if (err == 0 && is_gpg(k))
-        err = put_openpgp(k, f);
-    field_put(f, "touch", "always");
-    field_put_int(f, "touch-fixed", 1);
-    field_put(f, "pin", pinless ? "none" : "need");
-    field_put(f, "wallet", k->text);
-    if (!is_gpg(k))
-        field_put_int(f, "whole", 1);
-    if (k->maybe)
-        field_put_int(f, "maybe", 1);
-    return err != 0 ? err : buf_err(f);
-}
-
-static gpg_error_t put_key(const struct wallet *w, const struct wallet_key *k, struct buf *lines)
-{
-    struct buf f = BUF_INIT;
-    gpg_error_t err = put_fields(w, k, &f);
-
-    if (err == 0)
-        buf_printf(lines, "KEY %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "");
-    buf_free(&f);
-    return err;
-}
-
 static void set_key(struct wallet_key *k, struct key *key)
 {
     char *grip = hex_encode(key->grip, sizeof key->grip);
@@ -326,10 +176,10 @@ static gpg_error_t learn(void *state, bool refresh, bool ssh_only, struct buf *l
     if (err != 0)
         return gpg_err_code(err) == GPG_ERR_ENODEV ? gpg_error(GPG_ERR_CARD_REMOVED) : err;
     read_quietly(w);
-    err = put_token(w, lines);
+    err = wallet_put_token(w, lines);
     for (size_t i = 0; i < w->n && err == 0 && w->info.problem == NULL; i++)
         if (w->keys[i].key != NULL)
-            err = put_key(w, &w->keys[i], lines);
+            err = wallet_put_key(w, &w->keys[i], lines);
     return err;
 }
 
@@ -463,7 +313,7 @@ static gpg_error_t verb_pubkey(void *state, struct driver_op *op, struct buf *re
         err = w->make->public_key(w->dev, &k.id, k.ecdh, op, &key);
     if (err == 0) {
         set_key(&k, key);
-        err = put_fields(w, &k, &line);
+        err = wallet_put_fields(w, &k, &line);
     }
     if (err == 0)
         buf_put_rd(result, buf_rd(&line));
@@ -494,8 +344,8 @@ static gpg_error_t wallet_sign(void *state, struct driver_op *op, gcry_sexp_t *s
 
     if (k == NULL)
         return gpg_error(GPG_ERR_NO_SECKEY);
-    if (k->ecdh || (is_gpg(k) && op->input.hash == 0 && !k->id.ed25519) ||
-        (!is_gpg(k) && op->input.hash != 0))
+    if (k->ecdh || (wallet_key_is_gpg(k) && op->input.hash == 0 && !k->id.ed25519) ||
+        (!wallet_key_is_gpg(k) && op->input.hash != 0))
         return gpg_error(GPG_ERR_WRONG_KEY_USAGE);
     err = be_usable(w, op);
     if (err == 0)
