@@ -4,6 +4,7 @@
 #include "agent/keyring.h"
 #include "agent/scd_lock.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -40,6 +41,8 @@ struct gpg {
     struct seen folder, control; /* private-keys-v1.d, sshcontrol */
     bool seen_fresh;             /* they may have changed right after */
     const struct token *seen_token;
+    struct seen empty; /* private-keys-v1.d, when it had no file in it */
+    bool empty_known;
     SLIST_HEAD(values, value) values;
     unsigned nvalues;
     /* UPDATESTARTUPTTY */
@@ -221,6 +224,44 @@ static bool disk_changed(struct gpg *g, const struct token *t)
     g->control = control;
     g->seen_fresh = fresh(&folder, now) || fresh(&control, now);
     return changed;
+}
+
+static bool has_files(const char *home)
+{
+    char *path = gpgrt_bsprintf("%s/private-keys-v1.d", home);
+    DIR *d = path != NULL ? opendir(path) : NULL;
+    bool has = path == NULL; /* not known: the store may say */
+
+    gpgrt_free(path);
+    for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL && !has; e = readdir(d))
+        has = e->d_name[0] != '.';
+    if (d != NULL)
+        closedir(d);
+    return has;
+}
+
+bool gpg_nothing_stored(struct gpg *g)
+{
+    const struct gpg_config *c = gpg_config_get(g->a);
+    struct timespec now;
+    struct seen folder;
+    bool nothing = false;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    pthread_mutex_lock(&g->refresh);
+    if (g->seen_token ==
+        NULL) { /* else it is there and knows the folder as it was: it hears of changes */
+        look_at(c->home, "private-keys-v1.d", &folder);
+        nothing = g->empty_known && same(&folder, &g->empty);
+        if (!nothing && !has_files(c->home)) {
+            nothing = true;
+            g->empty = folder;
+            g->empty_known = !fresh(&folder, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+        }
+    }
+    pthread_mutex_unlock(&g->refresh);
+    gpg_config_put(c);
+    return nothing;
 }
 
 /* Whoever comes meanwhile waits: what it asks for may be among what is new. */

@@ -27,6 +27,8 @@ struct token;
 /* Brings the keyring up to date with the key store's token T, if the folder of key files or sshcontrol have changed or T is
  * another one than last time. */
 gpg_error_t gpg_refresh(struct gpg *g, struct token *t);
+/* Is there no key file, and no process of the store that would have to be told so? Then none is started for a list. */
+bool gpg_nothing_stored(struct gpg *g);
 
 /* The same for whoever looks into the keyring from outside of gpg's protocol; nothing where gpg is not served. */
 void gpg_look_at_disk(struct agent *a);

@@ -33,7 +33,7 @@ void gpg_look_at_disk(struct agent *a)
 {
     struct token *t = NULL;
 
-    if (a->gpg != NULL && gpg_store(a, &t) == 0)
+    if (a->gpg != NULL && !gpg_nothing_stored(a->gpg) && gpg_store(a, &t) == 0)
         token_unref(t);
 }
 
