@@ -182,7 +182,7 @@ $(fake_pkcs11): $(call obj,$(src_pkcs11))
 	$(call say,LINK)$(CC) -shared $(OPT) $(LDFLAGS) -o $@ $^ $(call pkg_libs,libcrypto)
 $(BUILD)/unit/test_devices_pkcs11: | $(fake_pkcs11)
 
-$(BUILD)/testfido: $(call obj,$(src_fido)) $(lib_proto)
+$(BUILD)/testfido: $(call obj,$(src_fido) tests/card/vpcd.c) $(lib_proto)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(libs_tests)
 
 $(BUILD)/testledger: $(call obj,$(src_ledger)) $(lib_proto)

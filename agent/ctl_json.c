@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SETTLE_MS 1500 /* tokens that are still being read are waited for */
+
 static json_t *text_or_null(const char *s)
 {
     json_t *j = s != NULL ? json_string(s) : NULL;
@@ -147,13 +149,16 @@ static json_t *bad_certificates_json(struct agent *a)
     return j;
 }
 
-json_t *ctl_status_json(struct agent *a)
+json_t *ctl_status_json(struct agent *a, bool all)
 {
-    const struct keyring_snapshot *s = keyring_get(a->keyring);
+    const struct keyring_snapshot *s;
     json_t *j = json_object(), *tokens = json_array(), *sockets = json_object();
     struct hotplug_entry *e;
     size_t n = 0;
 
+    if (all)
+        hotplug_settle_all(a->hotplug, SETTLE_MS);
+    s = keyring_get(a->keyring);
     json_object_set_new(j, "version", json_string(LATCHKEY_VERSION));
     json_object_set_new(j, "pid", json_integer(getpid()));
     json_object_set_new(j, "started", json_integer((json_int_t)a->started));
@@ -282,7 +287,7 @@ json_t *ctl_keys_json(struct agent *a)
 
     if (lock_is_passphrase_locked(a->lock))
         return j; /* as ssh-agent's list */
-    hotplug_settle_all(a->hotplug, 1500);
+    hotplug_settle_all(a->hotplug, SETTLE_MS);
     s = keyring_get(a->keyring);
     for (size_t i = 0; s != NULL && i < s->n; i++)
         if (!s->ids[i]->from_file)

@@ -6,8 +6,8 @@
 
 #include <jansson.h>
 
-/* New references. */
-json_t *ctl_status_json(struct agent *a);
+/* New references. ALL: once what the tokens hold is known, or for a while. */
+json_t *ctl_status_json(struct agent *a, bool all);
 json_t *ctl_keys_json(struct agent *a);
 
 #endif

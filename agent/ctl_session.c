@@ -89,8 +89,10 @@ static gpg_error_t failed_because(assuan_context_t ctx, gpg_error_t err, const c
 
 static gpg_error_t cmd_status(assuan_context_t ctx, char *line)
 {
-    (void)line;
-    return send_json(ctx, ctl_status_json(session_of(ctx)->a));
+    long all = 0;
+    gpg_error_t err = field_get_int(line, "all", 0, &all);
+
+    return err == 0 ? send_json(ctx, ctl_status_json(session_of(ctx)->a, all != 0)) : err;
 }
 
 static gpg_error_t cmd_keys(assuan_context_t ctx, char *line)

@@ -1,6 +1,7 @@
 /* Which root certificates gpgsm may trust: LISTTRUSTED, ISTRUSTED, MARKTRUSTED. The files are read each time. */
 #include "agent/gpg_dialog.h"
 #include "agent/gpg_trustlist.h"
+#include "agent/replace_file.h"
 #include "proto/git_object.h"
 
 #include <ctype.h>
@@ -9,12 +10,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_NAME "trustlist.txt"
 #define MAX_FILE  (1u << 20)
-#define NEW_MODE  0640
 #define FPR_CHARS (2 * GPG_TRUST_FPR)
 
 /* --- files ------------------------------------------------------------------------------------------------------------------------ */
@@ -309,64 +308,6 @@ static void put_entry(struct buf *b, const struct mark *m, bool yes)
     gpgrt_free(name);
 }
 
-static gpg_error_t write_all(int fd, struct rd r)
-{
-    while (r.n > 0) {
-        ssize_t n = write(fd, r.p, r.n);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return gpg_error_from_syserror();
-        r = rd_of(r.p + n, r.n - (size_t)n);
-    }
-    return fsync(fd) == 0 ? 0 : gpg_error_from_syserror();
-}
-
-static gpg_error_t sync_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = gpgrt_bsprintf("%.*s", slash > path ? (int)(slash - path) : 1, path);
-    int fd = folder != NULL ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    gpg_error_t err = fd >= 0 && fsync(fd) == 0 ? 0 : gpg_error_from_syserror();
-
-    if (fd >= 0)
-        close(fd);
-    gpgrt_free(folder);
-    return err;
-}
-
-/* The whole file anew beside the old one, and in its place once it is on disk: what is read meanwhile, or after a crash, is one of the
- * two. The file that a symbolic link names is written, not the link. */
-static gpg_error_t replace(const char *path, struct rd text)
-{
-    char *real = realpath(path, NULL), *temp;
-    const char *target = real != NULL ? real : path;
-    struct stat st;
-    mode_t mode = stat(target, &st) == 0 ? st.st_mode & 0777 : NEW_MODE;
-    gpg_error_t err;
-    int fd;
-
-    temp = gpgrt_bsprintf("%s.%ld.tmp", target, (long)getpid());
-    fd = temp != NULL ? open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode) : -1;
-    if (fd < 0) {
-        err = gpg_error_from_syserror();
-        goto out;
-    }
-    err = write_all(fd, text);
-    close(fd);
-    if (err == 0 && rename(temp, target) != 0)
-        err = gpg_error_from_syserror();
-    if (err != 0)
-        unlink(temp);
-    else
-        err = sync_folder(target);
-out:
-    gpgrt_free(temp);
-    free(real);
-    return err;
-}
-
 static gpg_error_t find_trusted(struct gpg_session *s, const struct mark *m, bool *there,
                                 bool *disabled)
 {
@@ -404,7 +345,7 @@ static gpg_error_t add_mark(struct gpg_session *s, const char *path, const struc
         if (err == 0)
             err = buf_err(&text);
         if (err == 0)
-            err = replace(path, buf_rd(&text));
+            err = replace_file(path, true, buf_rd(&text));
         if (err != 0) {
             gpgrt_log_error("%s: %s\n", path, gpg_strerror(err));
             err = gpg_map_error(s, err, false);

@@ -1,6 +1,7 @@
 #include "agent/sk_book.h"
 
 #include "agent/paths.h"
+#include "agent/replace_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -217,44 +218,14 @@ static gpg_error_t read_file(const char *path, struct buf *text)
     return err != 0 ? err : buf_err(text);
 }
 
-static gpg_error_t write_all(int fd, struct rd r)
-{
-    while (r.n > 0) {
-        ssize_t n = write(fd, r.p, r.n);
-
-        if (n < 0 && errno != EINTR)
-            return gpg_error_from_syserror();
-        if (n > 0) {
-            r.p += n;
-            r.n -= (size_t)n;
-        }
-    }
-    return fsync(fd) == 0 ? 0 : gpg_error_from_syserror();
-}
-
-/* Whole or not at all. */
 static gpg_error_t write_file(const char *path, struct rd text)
 {
-    char *tmp = gpgrt_bsprintf("%s.new", path), *copy = gpgrt_strdup(path);
-    gpg_error_t err = tmp != NULL && copy != NULL ? 0 : gpg_error_from_syserror();
-    int fd = -1;
+    char *copy = gpgrt_strdup(path);
+    gpg_error_t err =
+        copy != NULL ? path_make_private_dir(dirname(copy)) : gpg_error_from_syserror();
 
-    if (err == 0)
-        err = path_make_private_dir(dirname(copy));
-    if (err == 0) {
-        (void)unlink(tmp);
-        fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        err = fd >= 0 ? write_all(fd, text) : gpg_error_from_syserror();
-    }
-    if (fd >= 0 && close(fd) != 0 && err == 0)
-        err = gpg_error_from_syserror();
-    if (err == 0 && rename(tmp, path) != 0)
-        err = gpg_error_from_syserror();
-    if (err != 0 && fd >= 0)
-        (void)unlink(tmp);
-    gpgrt_free(tmp);
     gpgrt_free(copy);
-    return err;
+    return err != 0 ? err : replace_file(path, false, text);
 }
 
 /* --- books ----------------------------------------------------------------------------------------------- */

@@ -1,9 +1,9 @@
 #include "agent/token_memory.h"
 
 #include "agent/paths.h"
+#include "agent/replace_file.h"
 #include "proto/token_protocol.h"
 
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,27 +41,17 @@ static json_t *load(const char *name)
 static void store(const char *name, const json_t *j)
 {
     char *dir = path_state("tokens"), *path = token_memory_path(name);
-    char *fresh = path != NULL ? gpgrt_bsprintf("%s.XXXXXX", path) : NULL;
-    gpg_error_t err =
-        dir != NULL && fresh != NULL ? path_make_private_dir(dir) : gpg_error_from_syserror();
-    int fd = err == 0 ? mkostemp(fresh, O_CLOEXEC) : -1;
+    char *text = json_dumps(j, JSON_INDENT(2));
+    gpg_error_t err = dir != NULL && path != NULL && text != NULL ? path_make_private_dir(dir)
+                                                                  : gpg_error_from_syserror();
 
-    if (err == 0 && fd < 0)
-        err = gpg_error_from_syserror();
-    if (fd >= 0) {
-        if (json_dumpfd(j, fd, JSON_INDENT(2)) != 0 || fsync(fd) != 0)
-            err = gpg_error_from_syserror();
-        close(fd);
-        if (err == 0 && rename(fresh, path) != 0)
-            err = gpg_error_from_syserror();
-        if (err != 0)
-            (void)unlink(fresh);
-    }
+    if (err == 0)
+        err = replace_file(path, false, rd_of(text, strlen(text)));
     if (err != 0)
         gpgrt_log_error("what is known of %s cannot be kept: %s\n", name, gpg_strerror(err));
     gpgrt_free(dir);
     gpgrt_free(path);
-    gpgrt_free(fresh);
+    free(text);
 }
 
 /* The public key in slot 9E, base64, if the card proved that it holds it. New string or NULL. */

@@ -1,12 +1,10 @@
 #include "agent/wallets_files.h"
 
+#include "agent/replace_file.h"
 #include "policy/file.h"
 #include "proto/token_protocol.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_IDENTITIES 1000u
@@ -339,26 +337,10 @@ gpg_error_t wallet_known_read(const char *path, struct wallet_known_list *k)
     return err;
 }
 
-static gpg_error_t write_all(int fd, struct rd r)
-{
-    while (r.n > 0) {
-        ssize_t n = write(fd, r.p, r.n);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return gpg_error_from_syserror();
-        r = rd_of(r.p + n, r.n - (size_t)n);
-    }
-    return 0;
-}
-
 gpg_error_t wallet_known_write(const char *path, const struct wallet_known_list *k)
 {
-    char *temp = gpgrt_bsprintf("%s.new", path);
     struct buf b = BUF_INIT;
     gpg_error_t err;
-    int fd = -1;
 
     for (size_t i = 0; i < k->n; i++) {
         struct buf f = BUF_INIT;
@@ -370,16 +352,9 @@ gpg_error_t wallet_known_write(const char *path, const struct wallet_known_list 
         buf_printf(&b, "%s %s\n", buf_cstr(&f) != NULL ? buf_cstr(&f) : "", k->list[i].line);
         buf_free(&f);
     }
-    err = temp != NULL ? buf_err(&b) : gpg_error_from_syserror();
-    if (err == 0) {
-        fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-        err = fd >= 0 ? write_all(fd, buf_rd(&b)) : gpg_error_from_syserror();
-    }
-    if (fd >= 0 && close(fd) != 0 && err == 0)
-        err = gpg_error_from_syserror();
-    if (err == 0 && rename(temp, path) != 0)
-        err = gpg_error_from_syserror();
-    gpgrt_free(temp);
+    err = buf_err(&b);
+    if (err == 0)
+        err = replace_file(path, false, buf_rd(&b));
     buf_free(&b);
     return err;
 }

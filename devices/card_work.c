@@ -11,6 +11,18 @@ static bool is_lost(gpg_error_t err)
     return gpg_err_code(err) == GPG_ERR_CARD_RESET || gpg_err_code(err) == GPG_ERR_EAGAIN;
 }
 
+/* The operation is over. */
+static void leave(void *work, const struct driver_op *op, const struct work_steps *s,
+                  gpg_error_t err)
+{
+    bool reset = false;
+
+    if (op->drop && gpg_err_code(err) != GPG_ERR_CARD_REMOVED &&
+        gpg_err_code(err) != GPG_ERR_ENODEV)
+        s->unverify(work, &reset);
+    s->end(work, reset);
+}
+
 gpg_error_t card_work(void *work, struct driver_op *op, const struct work_steps *s)
 {
     const struct timespec moment = {.tv_nsec = AGAIN_MS * 1000000L};
@@ -25,7 +37,7 @@ gpg_error_t card_work(void *work, struct driver_op *op, const struct work_steps 
             return err;
         switch (s->attempt(work, fresh_select, &err)) {
         case WORK_DONE:
-            s->leave(work, 0);
+            leave(work, op, s, 0);
             return 0;
         case WORK_AGAIN_WITH_SELECT:
             fresh_select = true;
@@ -47,7 +59,7 @@ gpg_error_t card_work(void *work, struct driver_op *op, const struct work_steps 
                     nanosleep(&moment, NULL);
                 break;
             }
-            s->leave(work, err);
+            leave(work, op, s, err);
             if (!s->pin_refused(work, err))
                 return err;
             wrong = true;

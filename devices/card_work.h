@@ -22,8 +22,8 @@ struct work_steps {
     void (*lost)(void *work);
     /* In the transaction. FRESH_SELECT: SELECT comes first, whatever is thought to be selected. */
     enum work_result (*attempt)(void *work, bool fresh_select, gpg_error_t *err);
-    /* Ends the transaction of an operation that is over (ERR: how), as AfterUse wants the card left. */
-    void (*leave)(void *work, gpg_error_t err);
+    /* Takes the verified state back, as AfterUse wants it; *RESET where only a reset does. */
+    void (*unverify)(void *work, bool *reset);
     gpg_error_t (*ask_pin)(void *work, bool wrong);
     /* Was the PIN refused that was sent, so that it is forgotten, and the person may type another one? */
     bool (*pin_refused)(void *work, gpg_error_t err);

@@ -159,28 +159,6 @@ static int make_on(fido_dev_t *d, void *arg)
     return rc == FIDO_OK ? fido_dev_make_cred(d, m->cred, m->pin) : rc;
 }
 
-static gpg_error_t attempts(struct making *m)
-{
-    struct fido_work *w = &m->w;
-    bool again = true;
-    gpg_error_t err = 0;
-
-    while (err == 0 && again) {
-        int rc;
-
-        err = fido_claim(w->bus, w->some, 1, true, w->op->io);
-        if (err != 0)
-            return err;
-        m->pin = fido_work_pin(w);
-        rc = fido_alone(w->bus, w->some[0], true, make_on, m, w->op->io);
-        fido_release(w->bus, w->some, 1);
-        if (rc == FIDO_OK)
-            return m->there ? gpg_error(GPG_ERR_EEXIST) : 0;
-        err = fido_work_next(w, rc, &again);
-    }
-    return err;
-}
-
 /* The public key is the device's, as it signs for it: with its attestation key, or by itself. U2F devices and those that
  * attest always do one of them. */
 static gpg_error_t check(const struct making *m)
@@ -253,7 +231,9 @@ gpg_error_t fido_generate(void *state, struct driver_op *op, struct buf *result)
     if (err == 0)
         err = prepare(&m);
     if (err == 0)
-        err = attempts(&m);
+        err = fido_work_alone(&m.w, true, make_on, &m, &m.pin);
+    if (err == 0 && m.there)
+        err = gpg_error(GPG_ERR_EEXIST);
     if (err == 0)
         err = check(&m);
     if (err == 0)

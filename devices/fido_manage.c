@@ -184,27 +184,11 @@ static int set_pin_on(fido_dev_t *d, void *arg)
     return fido_dev_set_pin(d, m->fresh, m->pin);
 }
 
-/* M->w's one device. A wrong PIN is asked for again, until the person gives up. */
 static gpg_error_t manage(struct managing *m, int (*f)(fido_dev_t *d, void *arg))
 {
-    struct fido_work *w = &m->w;
-    bool again = true;
-    gpg_error_t err = 0;
+    gpg_error_t err = fido_work_alone(&m->w, false, f, m, &m->pin);
 
-    while (err == 0 && again) {
-        int rc;
-
-        err = fido_claim(w->bus, w->some, 1, true, w->op->io);
-        if (err != 0)
-            return err;
-        m->pin = fido_work_pin(w);
-        rc = fido_alone(w->bus, w->some[0], w->uv, f, m, w->op->io);
-        fido_release(w->bus, w->some, 1);
-        if (rc == FIDO_OK)
-            return m->err;
-        err = fido_work_next(w, rc, &again);
-    }
-    return err;
+    return err != 0 ? err : m->err;
 }
 
 /* By PIN, or where there is none by the device's own verification. */

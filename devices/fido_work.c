@@ -224,6 +224,28 @@ const char *fido_work_pin(struct fido_work *w)
     return w->pin_due ? buf_cstr(&w->pin) : NULL;
 }
 
+gpg_error_t fido_work_alone(struct fido_work *w, bool touch, int (*f)(fido_dev_t *d, void *arg),
+                            void *arg, const char **pin)
+{
+    bool again = true;
+    gpg_error_t err = 0;
+
+    while (err == 0 && again) {
+        int rc;
+
+        err = fido_claim(w->bus, w->some, 1, true, w->op->io);
+        if (err != 0)
+            return err;
+        *pin = fido_work_pin(w);
+        rc = fido_alone(w->bus, w->some[0], touch || w->uv, f, arg, w->op->io);
+        fido_release(w->bus, w->some, 1);
+        if (rc == FIDO_OK)
+            return 0;
+        err = fido_work_next(w, rc, &again);
+    }
+    return err;
+}
+
 void fido_note_device(struct driver_op *op, const struct fido_place *p)
 {
     if (strlen(p->path) < sizeof op->device)

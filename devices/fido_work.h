@@ -42,6 +42,11 @@ gpg_error_t fido_work_next(struct fido_work *w, int rc, bool *again);
 /* The PIN to send, NULL: none is due. */
 const char *fido_work_pin(struct fido_work *w);
 
+/* F on W's one device, until it succeeds or fails for good: a wrong PIN is asked for anew. *PIN is the one to send with each attempt.
+ * TOUCH: a touch is waited for meanwhile, even where the PIN verifies the person. */
+gpg_error_t fido_work_alone(struct fido_work *w, bool touch, int (*f)(fido_dev_t *d, void *arg),
+                            void *arg, const char **pin);
+
 /* Notes that it was P that did it. */
 void fido_note_device(struct driver_op *op, const struct fido_place *p);
 

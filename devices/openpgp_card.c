@@ -354,15 +354,9 @@ static void lost(void *work)
     openpgp_lost_state(((struct work *)work)->o);
 }
 
-static void leave(void *work, gpg_error_t err)
+static void unverify(void *work, bool *reset)
 {
-    struct work *w = work;
-    bool reset = false;
-
-    if (w->op->drop && gpg_err_code(err) != GPG_ERR_CARD_REMOVED &&
-        gpg_err_code(err) != GPG_ERR_ENODEV)
-        openpgp_unverify(w->o, &reset);
-    openpgp_end(w->o, reset);
+    openpgp_unverify(((struct work *)work)->o, reset);
 }
 
 static gpg_error_t ask_pin(void *work, bool wrong)
@@ -385,7 +379,7 @@ static gpg_error_t perform(struct work *w)
                                             .end = end,
                                             .lost = lost,
                                             .attempt = attempt,
-                                            .leave = leave,
+                                            .unverify = unverify,
                                             .ask_pin = ask_pin,
                                             .pin_refused = pin_refused};
 

@@ -277,15 +277,9 @@ static void lost(void *work)
     piv_lost_state(((struct work *)work)->p);
 }
 
-static void leave(void *work, gpg_error_t err)
+static void unverify(void *work, bool *reset)
 {
-    struct work *w = work;
-    bool reset = false;
-
-    if (w->op->drop && gpg_err_code(err) != GPG_ERR_CARD_REMOVED &&
-        gpg_err_code(err) != GPG_ERR_ENODEV)
-        piv_unverify(w->p, &reset);
-    piv_end(w->p, reset);
+    piv_unverify(((struct work *)work)->p, reset);
 }
 
 static gpg_error_t ask_pin(void *work, bool wrong)
@@ -306,7 +300,7 @@ static gpg_error_t perform(struct work *w)
                                             .end = end,
                                             .lost = lost,
                                             .attempt = attempt,
-                                            .leave = leave,
+                                            .unverify = unverify,
                                             .ask_pin = ask_pin,
                                             .pin_refused = pin_refused};
 

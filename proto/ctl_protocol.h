@@ -5,7 +5,8 @@
  *   OPTION NAME=VALUE   ttyname, ttytype, display, wayland-display, xauthority, dbus, lc-ctype, lc-messages,
  *                       pinentry-user-data: where dialogs go
  *   GETINFO pid | version
- *   STATUS              { "version", "pid", "started", "sockets": {"ssh"}, "hardware": true|false,
+ *   STATUS [all=1]      all: once each token's applications and keys are known
+ *                       { "version", "pid", "started", "sockets": {"ssh"}, "hardware": true|false,
  *                         "lock": {"state": "open|locked|passphrase-locked|both", "reason", "what", "since"},
  *                         "policy": {"ok": bool, "hash", "files": [..], "problem": text|null},
  *                         "tokens": [{"name","kind","serial","label","version","reader","state","contactless",

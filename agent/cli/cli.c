@@ -99,6 +99,24 @@ bool cli_no_arguments(const struct command *c, int argc, char **argv, int *statu
     return true;
 }
 
+bool cli_only_json(const struct command *c, int argc, char **argv, bool *as_json, int *status)
+{
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    int opt;
+
+    *as_json = false;
+    while ((opt = cli_getopt(c, argc, argv, options, status)) != -1) {
+        if (opt == -2)
+            return false;
+        *as_json = opt == 'j';
+    }
+    if (optind == argc)
+        return true;
+    *status = cli_mistake(c, "takes options only, but was given", argv[optind]);
+    return false;
+}
+
 /* --- messages ------------------------------------------------------------------------------------
  */
 

@@ -33,6 +33,8 @@ int cli_getopt(const struct command *c, int argc, char **argv, const struct opti
                int *status);
 /* For commands without options and operands: false when the command is over with *STATUS. */
 bool cli_no_arguments(const struct command *c, int argc, char **argv, int *status);
+/* For commands that take --json and nothing else. */
+bool cli_only_json(const struct command *c, int argc, char **argv, bool *as_json, int *status);
 /* "latchkey: WHAT: WHY" on stderr; returns EXIT_NEGATIVE. */
 int cli_fail(const char *what, const char *why);
 /* What WORD was probably meant to be, NULL if nothing is near. NAMES is NULL-ended. */

@@ -1,15 +1,12 @@
 #include "agent/cli/identity_file.h"
 
 #include "agent/paths.h"
+#include "agent/replace_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAX_FILE (1u << 20)
 
@@ -38,31 +35,14 @@ static gpg_error_t read_all(const char *path, struct buf *out)
     return err != 0 ? err : buf_err(out);
 }
 
-/* All at once: a reader sees the old file or the new one. */
 static gpg_error_t write_all(const char *path, struct rd text)
 {
-    char *temp = gpgrt_bsprintf("%s.new", path), *copy = gpgrt_strdup(path);
-    gpg_error_t err = temp != NULL && copy != NULL ? 0 : gpg_error_from_syserror();
-    FILE *f = NULL;
-    int fd = -1;
+    char *copy = gpgrt_strdup(path);
+    gpg_error_t err =
+        copy != NULL ? path_make_private_dir(dirname(copy)) : gpg_error_from_syserror();
 
-    if (err == 0)
-        err = path_make_private_dir(dirname(copy));
-    if (err == 0) {
-        fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-        f = fd >= 0 ? fdopen(fd, "w") : NULL;
-        if (f == NULL)
-            err = gpg_error_from_syserror();
-    }
-    if (err == 0 && text.n > 0 && fwrite(text.p, 1, text.n, f) != text.n)
-        err = gpg_error_from_syserror();
-    if (f != NULL && fclose(f) != 0 && err == 0)
-        err = gpg_error_from_syserror();
-    if (err == 0 && rename(temp, path) != 0)
-        err = gpg_error_from_syserror();
-    gpgrt_free(temp);
     gpgrt_free(copy);
-    return err;
+    return err != 0 ? err : replace_file(path, true, text);
 }
 
 static gpg_error_t look(void *arg, const struct wallet_identity *id, const char *line,

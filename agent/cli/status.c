@@ -122,22 +122,15 @@ static void put_left_out(const json_t *c)
 
 static int run(const struct command *c, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    bool as_json = false;
+    bool as_json;
     const json_t *policy, *tokens, *left_out;
     const char *state;
     json_int_t keys = 0;
     json_t *j;
-    int opt, status;
+    int status;
 
-    while ((opt = cli_getopt(c, argc, argv, options, &status)) != -1) {
-        if (opt == -2)
-            return status;
-        as_json = opt == 'j';
-    }
-    if (optind < argc)
-        return cli_mistake(c, "takes options only, but was given", argv[optind]);
+    if (!cli_only_json(c, argc, argv, &as_json, &status))
+        return status;
     j = cli_json("STATUS", &status);
     if (j == NULL)
         return status;

@@ -38,7 +38,7 @@ static bool fits(const json_t *token, const char *name, const char *application)
 char *cli_token_name(const struct command *c, const char *name, const char *application,
                      int *status)
 {
-    json_t *j = cli_json("STATUS", status);
+    json_t *j = cli_json("STATUS all=1", status);
     const json_t *tokens = json_object_get(j, "tokens");
     const char *found = NULL;
     char *copy = NULL;
@@ -122,22 +122,15 @@ static void put_token(const json_t *t)
 
 static int list(const struct command *c, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    bool as_json = false;
+    bool as_json;
     json_t *j;
     json_t *tokens;
-    int opt, status;
+    int status;
     size_t n;
 
-    while ((opt = cli_getopt(c, argc, argv, options, &status)) != -1) {
-        if (opt == -2)
-            return status;
-        as_json = opt == 'j';
-    }
-    if (optind < argc)
-        return cli_mistake(c, "takes options only, but was given", argv[optind]);
-    j = cli_json("STATUS", &status);
+    if (!cli_only_json(c, argc, argv, &as_json, &status))
+        return status;
+    j = cli_json("STATUS all=1", &status);
     if (j == NULL)
         return status;
     tokens = json_object_get(j, "tokens");

@@ -57,26 +57,6 @@ int cli_fido_do(const char *what, const struct buf *fields)
     return status;
 }
 
-static const struct option json_options[] = {
-    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-
-/* --json and nothing else. False: the command is over with *STATUS. */
-static bool get_json(const struct command *c, int argc, char **argv, bool *as_json, int *status)
-{
-    int opt;
-
-    *as_json = false;
-    while ((opt = cli_getopt(c, argc, argv, json_options, status)) != -1) {
-        if (opt == -2)
-            return false;
-        *as_json = opt == 'j';
-    }
-    if (optind == argc)
-        return true;
-    *status = cli_mistake(c, "takes options only, but was given", argv[optind]);
-    return false;
-}
-
 /* --- info --------------------------------------------------------------------------------------------- */
 
 static void put_list(const char *label, const json_t *list)
@@ -131,7 +111,7 @@ static int info(const struct command *c, int argc, char **argv)
     int status = EXIT_OK;
     json_t *j;
 
-    if (!get_json(c, argc, argv, &as_json, &status))
+    if (!cli_only_json(c, argc, argv, &as_json, &status))
         return status;
     j = cli_fido("info", NULL, &status);
     if (j == NULL)
@@ -165,7 +145,7 @@ static int keys(const struct command *c, int argc, char **argv)
     int status = EXIT_OK;
     json_t *j;
 
-    if (!get_json(c, argc, argv, &as_json, &status))
+    if (!cli_only_json(c, argc, argv, &as_json, &status))
         return status;
     j = cli_fido("keys", NULL, &status);
     if (j == NULL)

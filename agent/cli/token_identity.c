@@ -212,20 +212,13 @@ static void put_result(const json_t *identities, const struct wallet_identity *i
 
 static int list(const struct command *c, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    bool as_json = false;
+    bool as_json;
     const json_t *all;
-    int opt, status;
+    int status;
     json_t *j;
 
-    while ((opt = cli_getopt(c, argc, argv, options, &status)) != -1) {
-        if (opt == -2)
-            return status;
-        as_json = opt == 'j';
-    }
-    if (optind < argc)
-        return cli_mistake(c, "takes options only, but was given", argv[optind]);
+    if (!cli_only_json(c, argc, argv, &as_json, &status))
+        return status;
     j = cli_json("IDENTITIES", &status);
     if (j == NULL)
         return status;

@@ -359,17 +359,19 @@ static void put_policies(struct buf *fields, const struct wanted *w)
         field_put_int(fields, "force", 1);
 }
 
+/* Of what puts a key into a slot. */
+#define MAKING_OPTIONS                                                                            \
+    {"pin-policy", required_argument, NULL, 'p'}, {"touch-policy", required_argument, NULL, 'T'}, \
+        {"name", required_argument, NULL, 'n'}, {"days", required_argument, NULL, 'd'},           \
+        {"force", no_argument, NULL, 'f'},                                                        \
+    {                                                                                             \
+        "no-certificate", no_argument, NULL, 'N'                                                  \
+    }
+
 static int generate(const struct command *c, int argc, char **argv)
 {
-    static const struct option options[] = {TOKEN_OPTION,
-                                            {"algorithm", required_argument, NULL, 'a'},
-                                            {"pin-policy", required_argument, NULL, 'p'},
-                                            {"touch-policy", required_argument, NULL, 'T'},
-                                            {"name", required_argument, NULL, 'n'},
-                                            {"days", required_argument, NULL, 'd'},
-                                            {"force", no_argument, NULL, 'f'},
-                                            {"no-certificate", no_argument, NULL, 'N'},
-                                            ENDS};
+    static const struct option options[] = {
+        TOKEN_OPTION, {"algorithm", required_argument, NULL, 'a'}, MAKING_OPTIONS, ENDS};
     struct buf fields = BUF_INIT, canon = BUF_INIT;
     struct wanted w;
     char id[8];
@@ -471,14 +473,7 @@ static bool read_file(const char *path, struct buf *out)
 
 static int import(const struct command *c, int argc, char **argv)
 {
-    static const struct option options[] = {TOKEN_OPTION,
-                                            {"pin-policy", required_argument, NULL, 'p'},
-                                            {"touch-policy", required_argument, NULL, 'T'},
-                                            {"name", required_argument, NULL, 'n'},
-                                            {"days", required_argument, NULL, 'd'},
-                                            {"force", no_argument, NULL, 'f'},
-                                            {"no-certificate", no_argument, NULL, 'N'},
-                                            ENDS};
+    static const struct option options[] = {TOKEN_OPTION, MAKING_OPTIONS, ENDS};
     struct buf fields = BUF_INIT, file = BUF_INIT;
     struct rd value;
     struct wanted w;

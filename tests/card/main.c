@@ -1,17 +1,16 @@
 /* The loop that joins pcscd through vpcd, and the options. */
 #include "tests/card/emu.h"
 #include "tests/card/fido.h"
+#include "tests/card/vpcd.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,53 +34,6 @@ static const char usage[] =
     "  --delay MS          each command takes that long\n"
     "  --fido              the FIDO applet is there, too\n";
 
-/* vpcd writes a message in two pieces and leaves Nagle's algorithm on: the second one waits for our
- * acknowledgement of the first, which must not wait either (40 ms a command otherwise). */
-static bool read_all(int fd, uint8_t *p, size_t n)
-{
-    int one = 1;
-
-    while (n > 0) {
-        ssize_t got;
-
-        setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
-        got = read(fd, p, n);
-
-        if (got <= 0)
-            return false;
-        p += got;
-        n -= (size_t)got;
-    }
-    return true;
-}
-
-static bool send_message(int fd, const struct buf *b)
-{
-    struct buf m = BUF_INIT;
-    bool ok;
-
-    buf_put_u16(&m, (uint16_t)b->len);
-    buf_put_rd(&m, buf_rd(b));
-    ok = write(fd, m.data, m.len) == (ssize_t)m.len;
-    buf_free(&m);
-    return ok;
-}
-
-static int dial(int port)
-{
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-
-    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        return fd;
-    }
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
 static void put_atr(const struct emu *e, struct buf *b)
 {
     (void)hex_decode(e->p->atr, b);
@@ -91,33 +43,28 @@ static void put_atr(const struct emu *e, struct buf *b)
 static bool serve_one(struct emu *e, int fd)
 {
     struct buf answer = BUF_INIT;
-    uint8_t head[2], *msg;
-    size_t n;
+    struct buf msg = BUF_INIT;
     bool ok = true, reply = false;
 
-    if (!read_all(fd, head, 2))
-        return false;
-    n = (size_t)head[0] << 8 | head[1];
-    msg = malloc(n + 1);
-    if (msg == NULL || !read_all(fd, msg, n)) {
-        free(msg);
+    if (!vpcd_receive(fd, &msg)) {
+        buf_free(&msg);
         return false;
     }
     pthread_mutex_lock(&e->mutex);
-    if (n == 1 && msg[0] == 4) {
+    if (msg.len == 1 && msg.data[0] == VPCD_ATR) {
         put_atr(e, &answer);
         reply = true;
-    } else if (n == 1) {
+    } else if (msg.len == 1) {
         emu_reset(e);
-    } else if (n > 1) {
-        ok = emu_apdu(e, rd_of(msg, n), &answer);
+    } else if (msg.len > 1) {
+        ok = emu_apdu(e, buf_rd(&msg), &answer);
         reply = ok;
     }
     ok = ok && !e->pulled;
     pthread_mutex_unlock(&e->mutex);
     if (ok && reply)
-        ok = send_message(fd, &answer);
-    free(msg);
+        ok = vpcd_send(fd, &answer);
+    buf_free(&msg);
     buf_free(&answer);
     return ok;
 }
@@ -156,7 +103,7 @@ static void join_reader(struct emu *e, int port)
         pthread_mutex_lock(&e->mutex);
         out = e->pulled;
         pthread_mutex_unlock(&e->mutex);
-        fd = out ? -1 : dial(port);
+        fd = out ? -1 : vpcd_dial(port);
         if (fd < 0) {
             nanosleep(&moment, NULL); /* until pcscd is there, or the card is put in again */
             continue;

@@ -23,8 +23,6 @@ void applet_reset(struct applet *a);
 bool fido_control(struct device *d, const struct applet *a, const char *line, struct buf *out);
 
 /* --- card.c */
-/* Connects to vpcd; -1: not now. */
-int card_dial(int port);
 /* One message of the reader's. False: the connection is over. */
 bool card_serve(struct device *d, struct applet *a, int fd);
 

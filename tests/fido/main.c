@@ -2,6 +2,7 @@
  *
  * Control lines, each answered by one line: "make ed25519|ecdsa APPLICATION [LEVEL]" -> "OK HANDLE PUBLIC" (hexadecimal);
  * "touch"; "auto on|off"; "lie on|off"; "replay on|off"; "confuse on|off"; "finger bad|good"; "patience MS"; "replug"; "tries N"; "state" -> JSON. */
+#include "tests/card/vpcd.h"
 #include "tests/fido/apdu.h"
 
 #include <errno.h>
@@ -107,7 +108,7 @@ static void loop(int hid_fd, int ctl_fd, int port)
         struct pollfd p[4 + MAX_CLIENTS];
         int ms = hid_tick(&dev);
 
-        if (port > 0 && reader < 0 && (reader = card_dial(port)) < 0)
+        if (port > 0 && reader < 0 && (reader = vpcd_dial(port)) < 0)
             ms = ms < 0 || ms > 50 ? 50 : ms;
 
         p[0] = (struct pollfd){.fd = hid_fd, .events = POLLIN};

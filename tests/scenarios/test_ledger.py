@@ -5,23 +5,14 @@ import unittest
 
 from harness import Agent, AgentClient, Bench, HostKey, Ledger, ScriptedPinentry, Sshd, Trezor, wait_until
 from harness.agentclient import userauth
+from harness.walletcase import ED, LINES, P256, WalletCase
 
-P256, ED = "ssh://user@host nist256p1", "ssh://user@host ed25519"
-LINES = {  # as in the captures, for the mnemonic "all all .."; the same as a Trezor's
-    P256: "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBIU5qkCd5hNqHwuA9OzjaIbsOeeRve8pgwTQ8qvPSflM"
-          "hLl4QjPEYAW6t3oSJpRkgNIifq6l+IQsiRbr5LKTQmQ= <ssh://user@host|nist256p1>",
-    ED: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOBl75+s3Kh1QMuNI9CJcLPsQmFcwCAzaok+revg0BtW <ssh://user@host|ed25519>",
-}
 SIGN, OPEN = ("PGP Agent", "Sign?"), ("Open app", "SSH/PGP Agent")
 IN_TIME = 20
 UID = "Ann <ann@example.org>"
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.bench = Bench()
-        self.addCleanup(self.bench.close)
-
+class Case(WalletCase):
     def begin(self, identities=(P256,), policy="", options=(), prepare=(), known=True):
         """KNOWN: the public keys stand in a .pub file, as one exports them once; else they are to be read."""
         b = self.bench
@@ -39,38 +30,12 @@ class Case(unittest.TestCase):
     def ready(self):
         self.agent.wait_token("ledger")
 
-    def listed(self):
-        p = self.bench.run("ssh-add", "-L", check=False)
-        return p.stdout.splitlines() if p.returncode == 0 else []
-
-    def notices(self):
-        return [d["desc"] for d in self.pinentry.opened() if d["kind"] == "message"]
-
-    def pub(self, line, name="wallet"):
-        path = self.bench.home / ".ssh" / f"{name}.pub"
-        path.write_text(line + "\n")
-        return path
-
-    def start_sign(self, pub):
-        (self.bench.home / "data").write_text("text")
-        return self.bench.start("ssh-keygen", "-Y", "sign", "-n", "file", "-f", pub, self.bench.home / "data", cwd=self.bench.home)
-
     def sign(self, pub, check=True):
         """With a person who agrees to all."""
-        b = self.bench
         self.ledger.do("person yes")
-        p = b.run("ssh-keygen", "-Y", "sign", "-n", "file", "-f", pub, input="text", check=check)
+        p = super().sign(pub, check)
         self.ledger.do("person waits")
-        if p.returncode == 0:
-            (b.home / "sig").write_text(p.stdout)
-            b.run("ssh-keygen", "-Y", "check-novalidate", "-n", "file", "-s", b.home / "sig", input="text")
         return p
-
-    def refused(self, reason):
-        r = self.agent.last()
-        self.assertNotEqual(r.get("result"), "ok")
-        self.assertIn(reason, r["reason"] or "")
-        return r
 
 
 class Ssh(Case):

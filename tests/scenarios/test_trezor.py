@@ -3,27 +3,18 @@ import base64
 import sys
 import unittest
 
-from harness import Agent, AgentClient, Bench, HostKey, ScriptedPinentry, Sshd, Trezor, wait_until
+from harness import Agent, AgentClient, Bench, ScriptedPinentry, Sshd, Trezor, wait_until
 from harness.agentclient import userauth
 from harness.bench import TOP
+from harness.walletcase import ED, LINES, P256, WalletCase
 
 sys.path.insert(0, str(TOP / "tests" / "wallets"))
 from seed import Key, bip39, identity_path  # noqa: E402
 
-P256, ED = "ssh://user@host nist256p1", "ssh://user@host ed25519"
-LINES = {  # of the vectors: what trezor-agent exports for the mnemonic "all all .."
-    P256: "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBIU5qkCd5hNqHwuA9OzjaIbsOeeRve8pgwTQ8qvPSflM"
-          "hLl4QjPEYAW6t3oSJpRkgNIifq6l+IQsiRbr5LKTQmQ= <ssh://user@host|nist256p1>",
-    ED: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOBl75+s3Kh1QMuNI9CJcLPsQmFcwCAzaok+revg0BtW <ssh://user@host|ed25519>",
-}
 IN_TIME = 20
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.bench = Bench()
-        self.addCleanup(self.bench.close)
-
+class Case(WalletCase):
     def begin(self, identities=(ED,), policy="", extra="", trezor=None, plugged=True, prepare=(), ready=True):
         b = self.bench
         self.trezor = trezor or (Trezor(b) if plugged else None)
@@ -35,36 +26,6 @@ class Case(unittest.TestCase):
         self.agent = Agent(b)
         if self.trezor and ready:
             self.agent.wait_token("trezor")
-
-    def listed(self):
-        p = self.bench.run("ssh-add", "-L", check=False)
-        return p.stdout.splitlines() if p.returncode == 0 else []
-
-    def notices(self):
-        return [d["desc"] for d in self.pinentry.opened() if d["kind"] == "message"]
-
-    def pub(self, line, name="wallet"):
-        path = self.bench.home / ".ssh" / f"{name}.pub"
-        path.write_text(line + "\n")
-        return path
-
-    def start_sign(self, pub):
-        (self.bench.home / "data").write_text("text")
-        return self.bench.start("ssh-keygen", "-Y", "sign", "-n", "file", "-f", pub, self.bench.home / "data", cwd=self.bench.home)
-
-    def sign(self, pub, check=True, **kw):
-        b = self.bench
-        p = b.run("ssh-keygen", "-Y", "sign", "-n", "file", "-f", pub, input="text", check=check, **kw)
-        if p.returncode == 0:
-            (b.home / "sig").write_text(p.stdout)
-            b.run("ssh-keygen", "-Y", "check-novalidate", "-n", "file", "-s", b.home / "sig", input="text")
-        return p
-
-    def refused(self, reason):
-        r = self.agent.last()
-        self.assertNotEqual(r.get("result"), "ok")
-        self.assertIn(reason, r["reason"] or "")
-        return r
 
 
 class Ssh(Case):

@@ -1,59 +1,11 @@
 /* The card driver's lower half against a card that is a list of exchanges: APDU forms, parsing, KDF, PINs. */
 #include "devices/openpgp.h"
 #include "devices/pcsc.h"
+#include "tests/unit/card_script.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct exchange {
-    const char *command, *answer; /* hex; command NULL: any */
-};
-static const struct exchange *script;
-static size_t at;
-
-static gpg_error_t begin(void *handle, enum card_change *change)
-{
-    (void)handle;
-    *change = CARD_AS_LEFT;
-    return 0;
-}
-
-static gpg_error_t transmit(void *handle, struct rd command, struct buf *response)
-{
-    char *hex = hex_encode(command.p, command.n);
-
-    (void)handle;
-    if (script[at].answer == NULL)
-        ck_abort_msg("unexpected command %s", hex);
-    if (script[at].command != NULL)
-        ck_assert_str_eq(hex, script[at].command);
-    gpgrt_free(hex);
-    if (strcmp(script[at].answer, "lost") == 0) {
-        at++;
-        return gpg_error(GPG_ERR_EAGAIN);
-    }
-    return hex_decode(script[at++].answer, response);
-}
-
-static void end(void *handle, bool reset)
-{
-    (void)handle;
-    (void)reset;
-}
-
-static const struct card_transport fake = {.begin = begin, .transmit = transmit, .end = end};
-
-static void expect(const struct exchange *s)
-{
-    script = s;
-    at = 0;
-}
-
-static void all_used(void)
-{
-    ck_assert_ptr_null(script[at].answer);
-}
 
 START_TEST(short_and_get_response)
 {
@@ -66,7 +18,7 @@ START_TEST(short_and_get_response)
     struct buf out = BUF_INIT;
     unsigned sw;
 
-    expect(s);
+    begin_script(s);
     ck_assert_uint_eq(apdu_send(&c, &a, &out, &sw), 0);
     ck_assert_uint_eq(sw, 0x9000);
     ck_assert(rd_eq(buf_rd(&out), rd_of("\1\2\3\4\5", 5)));
@@ -83,7 +35,7 @@ START_TEST(wrong_le_is_repeated)
     struct apdu a = {.ins = 0xca, .p2 = 0x4f, .want_data = true};
     unsigned sw;
 
-    expect(s);
+    begin_script(s);
     ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
     ck_assert_uint_eq(sw, 0x9000);
     all_used();
@@ -100,17 +52,17 @@ START_TEST(chaining_and_extended)
     struct apdu a = {.ins = 0x88, .data = rd_of(data, sizeof data), .want_data = true};
     unsigned sw;
 
-    expect(chained);
+    begin_script(chained);
     ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
     all_used();
     c.chaining = false;
-    expect(extended);
+    begin_script(extended);
     ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
     all_used();
     c.max_cmd = 255;
     ck_assert_uint_eq(gpg_err_code(apdu_send(&c, &a, NULL, &sw)), GPG_ERR_TOO_LARGE);
     c = (struct card){.transport = &fake};
-    expect(neither);
+    begin_script(neither);
     ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
     ck_assert_uint_eq(sw, 0x9000);
     all_used();
@@ -126,9 +78,9 @@ START_TEST(a_card_that_never_ends)
     struct buf out = BUF_INIT;
     unsigned sw;
 
-    expect(s);
+    begin_script(s);
     ck_assert_uint_ne(apdu_send(&c, &a, &out, &sw), 0);
-    expect(none);
+    begin_script(none);
     ck_assert_uint_ne(apdu_send(&c, &a, &out, &sw), 0);
     buf_free(&out);
 }
@@ -248,14 +200,14 @@ START_TEST(a_refused_pin_is_forgotten)
     struct openpgp o = verified_card();
 
     buf_printf(&o.user.pin, "1234");
-    expect(s);
+    begin_script(s);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
     ck_assert_uint_eq(o.user.pin.len, 0);
     ck_assert_int_eq(o.tries[0], 2);
     ck_assert(!openpgp_pin_serves(&o, PW1_OTHER, -1));
     all_used();
     buf_printf(&o.user.pin, "1234");
-    expect(silent); /* the card does not say how many are left: that is read */
+    begin_script(silent); /* the card does not say how many are left: that is read */
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
     ck_assert_int_eq(o.tries[0], 1);
     all_used();
@@ -279,7 +231,7 @@ START_TEST(an_unanswered_pin_is_not_simply_repeated)
     struct openpgp o = verified_card();
 
     buf_printf(&o.user.pin, "1234");
-    expect(cost);
+    begin_script(cost);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_BAD_PIN);
     ck_assert_uint_eq(o.user.pin.len, 0);
@@ -287,12 +239,12 @@ START_TEST(an_unanswered_pin_is_not_simply_repeated)
     all_used();
     o.tries[0] = 3;
     buf_printf(&o.user.pin, "1234");
-    expect(free_of_cost);
+    begin_script(free_of_cost);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
     ck_assert_uint_eq(openpgp_verify_held(&o, PW1_OTHER), 0);
     all_used();
     o.user.good = false;
-    expect(twice);
+    begin_script(twice);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_OTHER)), GPG_ERR_EAGAIN);
     ck_assert_uint_eq(o.user.pin.len, 0);
@@ -306,7 +258,7 @@ START_TEST(tries_are_read_before_a_pin_is_asked_for)
     static const struct exchange s[] = {{"00CA00C400", "017F7F7F0100039000"}, {NULL, NULL}};
     struct openpgp o = verified_card();
 
-    expect(s);
+    begin_script(s);
     o.tries_ms = card_now_ms() - 3600000;
     ck_assert_uint_eq(openpgp_fresh_tries(&o), 0);
     ck_assert_int_eq(o.tries[0], 1);
@@ -355,13 +307,13 @@ START_TEST(long_answers_are_had_at_once)
     struct apdu b = {.ins = 0xca, .p2 = 0x6e, .want_data = true, .expect = 512};
     unsigned sw;
 
-    expect(data);
+    begin_script(data);
     ck_assert_uint_eq(apdu_send(&c, &a, NULL, &sw), 0);
     all_used();
-    expect(none);
+    begin_script(none);
     ck_assert_uint_eq(apdu_send(&c, &b, NULL, &sw), 0);
     all_used();
-    expect(lies);
+    begin_script(lies);
     ck_assert_uint_eq(apdu_send(&c, &b, NULL, &sw), 0);
     ck_assert_uint_eq(sw, 0x9000);
     all_used();
@@ -374,7 +326,7 @@ START_TEST(another_applet_keeps_the_pin)
     struct openpgp o = verified_card();
 
     buf_printf(&o.user.pin, "123456");
-    expect(s);
+    begin_script(s);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_held(&o, PW1_SIGN)), GPG_ERR_WRONG_CARD);
     ck_assert_uint_eq(o.user.pin.len, 6);
     ck_assert_uint_eq(openpgp_verify_held(&o, PW1_SIGN), 0);
@@ -393,12 +345,12 @@ START_TEST(unverify_or_reset)
     bool reset = true;
 
     o.verified[1] = true;
-    expect(v3);
+    begin_script(v3);
     openpgp_unverify(&o, &reset);
     ck_assert(!reset && !o.verified[1]);
     all_used();
     o.verified[1] = true;
-    expect(v2);
+    begin_script(v2);
     openpgp_unverify(&o, &reset);
     ck_assert(reset && !o.verified[1] && !o.selected);
     all_used();
@@ -414,14 +366,14 @@ START_TEST(with_other_applets_a_reset_drops)
 
     o.profile = profile_find(0x0006, "Yubico YubiKey");
     o.verified[1] = true;
-    expect(none);
+    begin_script(none);
     openpgp_unverify(&o, &reset);
     ck_assert(reset && !o.verified[1] && !o.selected);
     reset = false;
     openpgp_unverify(&o, &reset);
     ck_assert(!reset); /* nothing to drop */
     o.contactless = o.verified[1] = true;
-    expect(near);
+    begin_script(near);
     openpgp_unverify(&o, &reset);
     ck_assert(!reset && !o.verified[1]);
     all_used();
@@ -438,11 +390,11 @@ START_TEST(another_card_in_the_reader)
     struct openpgp o = verified_card();
 
     memcpy(o.aid, "\xd2\x76\0\1\x24\1\3\4\0\6\0\0\0\1", 14);
-    expect(undoubted);
+    begin_script(undoubted);
     ck_assert_uint_eq(openpgp_reselect(&o), 0);
     all_used();
     o.doubted = true;
-    expect(s);
+    begin_script(s);
     ck_assert_uint_eq(gpg_err_code(openpgp_reselect(&o)), GPG_ERR_CARD_REMOVED);
     ck_assert(o.doubted);
     all_used();
@@ -484,8 +436,10 @@ START_TEST(a_pin_on_the_device)
                  {"009000", NULL, GPG_ERR_CARD}};
     const struct exchange s[] = {{cases[_i].tries != NULL ? "00CA00C400" : NULL, cases[_i].tries},
                                  {NULL, NULL}};
-    const struct card_transport asking = {
-        .begin = begin, .transmit = transmit, .end = end, .verify = ask_on_device};
+    const struct card_transport asking = {.begin = script_begin,
+                                          .transmit = script_transmit,
+                                          .end = script_end,
+                                          .verify = ask_on_device};
     const struct driver_io io = {.touch = notice};
     struct driver_op op = {.io = &io};
     struct openpgp o = {.card = {.transport = &asking, .asks_pin = true},
@@ -495,7 +449,7 @@ START_TEST(a_pin_on_the_device)
     ck_assert(openpgp_asks_itself(&o));
     device_asked = notices = 0;
     device_says = cases[_i].says;
-    expect(s);
+    begin_script(s);
     ck_assert_uint_eq(gpg_err_code(openpgp_verify_on_device(&o, &op, PW1_OTHER)), cases[_i].code);
     all_used();
     ck_assert_uint_eq(device_asked, 1);

@@ -1,49 +1,11 @@
 /* What manages a card, against one that is a list of exchanges: PW3's rules, forms on the wire, answers that get lost. */
 #include "devices/openpgp_admin.h"
 #include "devices/openpgp_import.h"
+#include "tests/unit/card_script.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct exchange {
-    const char *command, *answer; /* hex; command NULL: any; answer "lost": none comes */
-};
-static const struct exchange *script;
-static size_t at;
-static unsigned resets;
-
-static gpg_error_t begin(void *handle, enum card_change *change)
-{
-    (void)handle;
-    *change = CARD_AS_LEFT;
-    return 0;
-}
-
-static gpg_error_t transmit(void *handle, struct rd command, struct buf *response)
-{
-    char *hex = hex_encode(command.p, command.n);
-
-    (void)handle;
-    if (script[at].answer == NULL)
-        ck_abort_msg("unexpected command %s", hex);
-    if (script[at].command != NULL)
-        ck_assert_str_eq(hex, script[at].command);
-    gpgrt_free(hex);
-    if (strcmp(script[at].answer, "lost") == 0) {
-        at++;
-        return gpg_error(GPG_ERR_EAGAIN);
-    }
-    return hex_decode(script[at++].answer, response);
-}
-
-static void end(void *handle, bool reset)
-{
-    (void)handle;
-    resets += reset;
-}
-
-static const struct card_transport fake = {.begin = begin, .transmit = transmit, .end = end};
 
 /* --- the person ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -101,15 +63,9 @@ static const struct driver_io io = {
 
 static void expect(const struct exchange *s, const char *const *pins)
 {
-    script = s;
-    at = 0;
+    begin_script(s);
     typed = pins;
-    nasked = resets = 0;
-}
-
-static void all_used(void)
-{
-    ck_assert_ptr_null(script[at].answer);
+    nasked = 0;
 }
 
 /* A card that was learned, and holds nothing. */

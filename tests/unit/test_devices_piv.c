@@ -1,46 +1,12 @@
 /* PIV: what a card says, what is said to it, and what becomes of PINs, against a card that is a list of exchanges. */
 #include "devices/piv.h"
+#include "tests/unit/card_script.h"
 
 #include <check.h>
 #include <string.h>
 
-struct exchange {
-    const char *command, *answer; /* hex; command NULL: any; answer "lost": it gets lost */
-};
-static const struct exchange *script;
-static size_t at;
-static unsigned asked, resets;
+static unsigned asked;
 static const char *typed = "123456";
-
-static gpg_error_t begin(void *handle, enum card_change *change)
-{
-    (void)handle;
-    *change = CARD_AS_LEFT;
-    return 0;
-}
-
-static gpg_error_t transmit(void *handle, struct rd command, struct buf *response)
-{
-    char *hex = hex_encode(command.p, command.n);
-
-    (void)handle;
-    if (script[at].answer == NULL)
-        ck_abort_msg("unexpected command %s", hex);
-    if (script[at].command != NULL)
-        ck_assert_str_eq(hex, script[at].command);
-    gpgrt_free(hex);
-    if (strcmp(script[at].answer, "lost") == 0) {
-        at++;
-        return gpg_error(GPG_ERR_EAGAIN);
-    }
-    return hex_decode(script[at++].answer, response);
-}
-
-static void end(void *handle, bool reset)
-{
-    (void)handle;
-    resets += reset;
-}
 
 static gpg_error_t ask_pin(void *arg, const struct pin_request *q, struct buf *pin)
 {
@@ -64,7 +30,6 @@ static bool canceled(void *arg)
     return false;
 }
 
-static const struct card_transport fake = {.begin = begin, .transmit = transmit, .end = end};
 static const struct driver_io io = {.ask_pin = ask_pin, .touch = touch, .canceled = canceled};
 static char reader[] = "Reader";
 
@@ -86,14 +51,9 @@ static struct rd unhex(const char *hex, struct buf *b)
 
 static void expect(const struct exchange *s)
 {
-    script = s;
-    at = asked = resets = 0;
+    begin_script(s);
+    asked = 0;
     typed = "123456";
-}
-
-static void all_used(void)
-{
-    ck_assert_ptr_null(script[at].answer);
 }
 
 /* A card whose 9A is the P-256 key POINT, as it is after it was learned. */

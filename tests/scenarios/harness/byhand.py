@@ -10,7 +10,7 @@ def main():
         pcscd = Pcscd(bench)
         card = Card(pcscd, *sys.argv[1:])
         print(f"export PCSCLITE_CSOCK_NAME={pcscd.socket}")
-        print(f"# the card's control socket: {card.path}", flush=True)
+        print(f"# the card's control socket: {card.control}", flush=True)
         card.process.wait()
     except KeyboardInterrupt:
         pass

@@ -8,6 +8,7 @@ import socket
 import time
 
 from .bench import BUILD, Skip, run, wait_until
+from .device import Device
 
 PORT = 0x8C7B  # the first slot of the first vpcd reader; inside the private network namespace only
 
@@ -79,40 +80,21 @@ class Pcscd:
                 pass
 
 
-class Card:
+class Card(Device):
     """One virtual card, from the start in slot SLOT of reader READER (0 is the first of its two)."""
 
     def __init__(self, pcscd, profile, *options, reader=0, slot=0, name="card"):
-        self.path = pcscd.bench.top / f"{name}.ctl"
+        self.name = name
+        self.control = pcscd.bench.top / f"{name}.ctl"
         self.process = pcscd.inside(BUILD / "testcard", "--profile", profile, "--port", PORT + 2 * reader + slot, "--control",
-                                    self.path, *options)
-        wait_until(self.path.exists, "the card emulator starts")
+                                    self.control, *options)
+        wait_until(self.control.exists, "the card emulator starts")
         self.sock = None
 
     def ask(self, line):
         if self.sock is None:
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(20)
-            wait_until(self._connect, "the card's control socket")
-            self.file = self.sock.makefile("rw")
-        self.file.write(line + "\n")
-        self.file.flush()
-        return self.file.readline().strip()
-
-    def _connect(self):
-        try:
-            self.sock.connect(str(self.path))
-            return True
-        except OSError:
-            return False
-
-    def do(self, line):
-        answer = self.ask(line)
-        if answer != "OK":
-            raise AssertionError(f"card: {line}: {answer}")
-
-    def state(self):
-        return json.loads(self.ask("state"))
+            self.dial()
+        return super().ask(line)
 
     def log(self):
         return json.loads(self.ask("log"))

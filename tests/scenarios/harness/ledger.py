@@ -1,11 +1,9 @@
 """A Ledger in software: its dashboard, its SSH/PGP Agent, and the person who presses its buttons."""
-import json
-import socket
-
 from .bench import BUILD, wait_until
+from .device import Device
 
 
-class Ledger:
+class Ledger(Device):
     """The agent finds it by `Emulator ledger tcp:127.0.0.1:PORT`."""
 
     def __init__(self, bench, *options, name="ledger"):
@@ -24,40 +22,13 @@ class Ledger:
     def start(self):
         self.process = self.bench.start(BUILD / "testledger", "--tcp", str(self.port), "--frames", self.frames, "--control",
                                         self.control, *self.options)
-        wait_until(self.control.exists, f"{self.name} starts")
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
-        wait_until(self._connect, f"{self.name}'s control socket")
-        self.file = self.sock.makefile("rw")
+        self.dial()
         self.port = int(self.ask("port"))
-
-    def _connect(self):
-        try:
-            self.sock.connect(str(self.control))
-            return True
-        except OSError:
-            return False
 
     def pull(self):
         """It can be plugged in again, at the same place: start()."""
-        self.file.close()
-        self.sock.close()
-        self.bench.end(self.process)
+        self.end()
         self.frames.unlink()
-        self.control.unlink()
-
-    def ask(self, line):
-        self.file.write(line + "\n")
-        self.file.flush()
-        return self.file.readline().strip()
-
-    def do(self, line):
-        answer = self.ask(line)
-        if answer != "OK":
-            raise AssertionError(f"{self.name}: {line}: {answer}")
-
-    def state(self):
-        return json.loads(self.ask("state"))
 
     def wait_screen(self, *lines):
         """Until it asks the person just that."""

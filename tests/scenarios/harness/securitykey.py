@@ -1,12 +1,11 @@
 """Security keys: a FIDO authenticator in software on a socket, and middleware that is told what to do."""
 import base64
-import json
 import os
-import socket
 
 from .agentclient import s
 from .bench import BUILD, wait_until
 from .card import PORT
+from .device import Device
 
 PRESENCE, VERIFY = 1, 4
 TYPES = {"ed25519": b"sk-ssh-ed25519@openssh.com", "ecdsa": b"sk-ecdsa-sha2-nistp256@openssh.com"}
@@ -27,7 +26,7 @@ def key_file(path, algo, handle, public, application="ssh:", flags=PRESENCE, com
     return path
 
 
-class SecurityKey:
+class SecurityKey(Device):
     """One authenticator. The agent finds it by `Emulator fido PATH`."""
 
     def __init__(self, bench, *options, name="fido", reader=None):
@@ -47,39 +46,12 @@ class SecurityKey:
             self.process = pcscd.inside(BUILD / "testfido", "--vpcd", PORT + 2 * number, *args)
         else:
             self.process = self.bench.start(BUILD / "testfido", "--socket", self.path, *args)
-        wait_until(self.control.exists, "the security key starts")
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
-        wait_until(self._connect, "the security key's control socket")
-        self.file = self.sock.makefile("rw")
-
-    def _connect(self):
-        try:
-            self.sock.connect(str(self.control))
-            return True
-        except OSError:
-            return False
+        self.dial()
 
     def pull(self):
         """Its keys go with it: it is another one that is plugged in later."""
-        self.file.close()
-        self.sock.close()
-        self.bench.end(self.process)
+        self.end()
         self.path.unlink(missing_ok=True)
-        self.control.unlink()
-
-    def ask(self, line):
-        self.file.write(line + "\n")
-        self.file.flush()
-        return self.file.readline().strip()
-
-    def do(self, line):
-        answer = self.ask(line)
-        if answer != "OK":
-            raise AssertionError(f"security key: {line}: {answer}")
-
-    def state(self):
-        return json.loads(self.ask("state"))
 
     def wait_blink(self, blinks=True):
         return wait_until(lambda: self.state()["waiting"] == blinks, f"{self.name} {'blinks' if blinks else 'is dark'}")
